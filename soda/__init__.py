@@ -1,0 +1,22 @@
+"""Distil a teacher, reached only as text through an API, into a small student: the SODA way."""
+
+__version__ = "0.1.0"
+
+from soda.errors import SodaError
+from soda.kinds import Model, Pairs, Prompts, Registration, Report, Responses
+from soda.launch import launch
+from soda.stage import STAGES, run
+
+__all__ = [
+    "STAGES",
+    "Model",
+    "Pairs",
+    "Prompts",
+    "Registration",
+    "Report",
+    "Responses",
+    "SodaError",
+    "__version__",
+    "launch",
+    "run",
+]

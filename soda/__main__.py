@@ -1,0 +1,5 @@
+"""`python -m soda` is `soda`."""
+
+from soda.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""The frozen base of every stage's config, and the recipe that holds one for each stage."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from soda.errors import ConfigError
+
+__all__ = ["Config", "load_recipe", "parse_assignment"]
+
+
+class Config(BaseModel):
+    """The few values that can change a stage's result: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Fields that say where something is, not what: no part of a key or a digest. A `x_digest`
+    # beside a location `x` says what is there.
+    locations: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def stage(cls) -> str:
+        """Return the stage's name: `PairBuildConfig` belongs to `pair-build`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__.removesuffix("Config")).lower()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Check raw values from a recipe, the command line or Kubeflow.
+
+        Kubeflow hands over `3` as `3.0`; an integral float is accepted for an int, `3.5` is not.
+
+        Raises:
+            ConfigError: a key is unknown, missing, or has a value of the wrong type or range.
+        """
+        try:
+            return cls.model_validate(values).pin()
+        except ValidationError as error:
+            raise ConfigError(cls._explain(error)) from error
+
+    def pin(self) -> Self:
+        """Return the config with everything outside it that decides the result written into it.
+
+        A stage that reads a file by its path, or the teacher's address from the environment, puts
+        the file's digest or the address here, so that every key made from a config can be trusted.
+        """
+        return self
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the values that decide the result, as JSON: all but the locations."""
+        return self.model_dump(mode="json", exclude=set(self.locations))
+
+    def places(self) -> dict[str, Any]:
+        """Return the locations, as JSON."""
+        return self.model_dump(mode="json", include=set(self.locations))
+
+    @classmethod
+    def _explain(cls, error: ValidationError) -> str:
+        first, *more = error.errors()
+        key = ".".join(str(part) for part in first["loc"])
+        where = f"{cls.stage()}.{key}" if key else cls.stage()
+        also = f" (and {len(more)} more)" if more else ""
+        match first["type"]:
+            case "extra_forbidden":
+                return f"{where}: unknown key; {suggest(key, cls.model_fields)}{also}"
+            case "missing":
+                return f"{where}: expected a value, found none{also}"
+            case "value_error":
+                return f"{where}: {first['ctx']['error']}{also}"
+        expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
+        return f"{where}: {expected}, found {first['input']!r}{also}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant, or list them all."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def load_recipe(path: Path, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read a recipe: a YAML mapping from stage name to that stage's config values.
+
+    Raises:
+        ConfigError: the file is missing, is not such a mapping, or names an unknown stage.
+    """
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a recipe, found {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+    if not isinstance(recipe, dict):
+        raise ConfigError(f"{path}: expected a mapping of stages, found {type(recipe).__name__}")
+    stages = list(stages)
+    for name, values in recipe.items():
+        if name not in stages:
+            raise ConfigError(f"{path}: unknown stage '{name}'; {suggest(str(name), stages)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {name}: expected a mapping, found {values!r}")
+    return recipe
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read `key=value` from the command line; the value is YAML.
+
+    Raises:
+        ConfigError: there is no `=`, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set: expected key=value, found '{text}'")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: expected a YAML value, found '{value}'") from error

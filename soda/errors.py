@@ -1,0 +1,39 @@
+"""Every error soda raises on purpose. The command line prints one as one line and exits with 2."""
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "ModelError",
+    "SodaError",
+    "StorageError",
+    "TeacherError",
+]
+
+
+class SodaError(Exception):
+    """Something the user can mend; the message says what was expected and what was found."""
+
+
+class ConfigError(SodaError):
+    """The recipe is wrong: fix the file and run again."""
+
+
+class DataError(SodaError):
+    """The user's dataset cannot be used as it is."""
+
+
+class ArtifactError(SodaError):
+    """An input artifact is missing, unfinished, damaged or of another kind."""
+
+
+class ModelError(SodaError):
+    """The student cannot be loaded or trained."""
+
+
+class TeacherError(SodaError):
+    """The teacher's API refused, or could not be reached."""
+
+
+class StorageError(SodaError):
+    """A file could not be written: no space, no permission, or a place we cannot reach."""

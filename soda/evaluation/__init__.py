@@ -1,0 +1,1 @@
+"""Measuring a model: our metrics, lm-eval, the report."""

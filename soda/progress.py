@@ -1,0 +1,45 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+__all__ = ["progress", "say"]
+
+
+class _Lines:
+    """A stream that turns tqdm's redrawn bar into one line for each redraw."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.replace("\r", "").strip():
+            self.stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
+    """Return a tqdm bar with rate and time left; `done` counts what an earlier run finished."""
+    if sys.stderr.isatty():
+        return tqdm(desc=label, total=total, unit=f" {unit}", initial=done)
+    form = "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
+    return tqdm(
+        desc=label,
+        total=total,
+        unit=f" {unit}",
+        initial=done,
+        bar_format=form,
+        mininterval=10,
+        miniters=1,
+        file=_Lines(sys.stderr),
+    )
+
+
+def say(text: str) -> None:
+    """Print one line for the person who watches, without breaking a bar."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()

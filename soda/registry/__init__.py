@@ -1,0 +1,1 @@
+"""The versioned local registry and its model card."""

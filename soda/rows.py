@@ -1,0 +1,88 @@
+"""The frozen rows that artifacts hold, and how they are written as JSON lines."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+__all__ = ["Message", "Outcome", "Pair", "Prompt", "Response", "Split", "canonical", "digest"]
+
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
+Split = Literal["train", "validation", "test"]
+
+# How an answer ended. `answered`: the model stopped by itself. `truncated`: it hit the token limit.
+# `refused`: the API withheld it. `empty`: nothing but white space. `failed`: no answer was had.
+Outcome = Literal["answered", "truncated", "refused", "empty", "failed"]
+
+
+def canonical(value: Any) -> bytes:
+    """Write a JSON value in its one canonical form, which digests are made from."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of a JSON value's canonical form, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt: a conversation that ends with the user's turn."""
+
+    id: str
+    messages: list[Message]
+    split: Split
+    expected: str | None = None  # a short string that a right answer holds, where one is known
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a row back from its JSON form."""
+        return cls(**value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as a JSON object."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One model's answer to one prompt; every prompt gets exactly one."""
+
+    prompt: Prompt
+    text: str
+    outcome: Outcome
+    tokens: int | None = None  # length of the answer, as its own model counts
+    detail: str | None = None  # why an answer was refused or is missing
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a row back from its JSON form."""
+        return cls(**{**value, "prompt": Prompt.from_json(value["prompt"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as a JSON object."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference pair, in the conversational form that TRL's DPOTrainer takes."""
+
+    id: str
+    prompt: list[Message]
+    chosen: list[Message]  # one assistant message: the teacher's answer
+    rejected: list[Message]  # one assistant message: the base student's own answer
+    rejected_stopped: bool  # False where the student was cut: no end of turn may follow
+    split: Split
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a row back from its JSON form."""
+        return cls(**value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as a JSON object."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,93 @@
+"""The stages by name, and `run`, which is the only way any of them is called."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from soda.artifact import Artifact, work_folder
+from soda.config import Config, suggest
+from soda.errors import ArtifactError, ConfigError
+from soda.progress import say
+
+__all__ = ["STAGES", "Stage", "load_stage", "run"]
+
+# In the order a pipeline runs them: name -> where its function is.
+STAGES = {
+    "prepare-prompts": "soda.stages.prepare_prompts:prepare_prompts",
+    "import-student": "soda.stages.import_student:import_student",
+    "teacher-gen": "soda.stages.teacher_gen:teacher_gen",
+    "snapshot": "soda.stages.snapshot:snapshot",
+    "pair-build": "soda.stages.pair_build:pair_build",
+    "train": "soda.stages.train:train",
+    "eval": "soda.stages.evaluate:evaluate",
+    "register": "soda.stages.register:register",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage's function and what its signature says: config class, inputs, kind of output."""
+
+    name: str
+    function: Callable[..., Artifact]
+    config: type[Config]
+    inputs: dict[str, type[Artifact]]
+    output: type[Artifact]
+
+
+@functools.cache
+def load_stage(name: str) -> Stage:
+    """Import a stage and read its interface from its signature.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    name = name.replace("_", "-")
+    if name not in STAGES:
+        raise ConfigError(f"unknown stage '{name}'; {suggest(name, STAGES)}")
+    module, function_name = STAGES[name].split(":")
+    function = getattr(importlib.import_module(module), function_name)
+    annotations = dict(inspect.get_annotations(function))
+    return Stage(
+        name=name,
+        function=function,
+        config=annotations.pop("config"),
+        output=annotations.pop("return"),
+        inputs={key: kind for key, kind in annotations.items() if key != "out"},
+    )
+
+
+def run(
+    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+) -> Artifact:
+    """Run one stage, or return what it made before of the same code, config and inputs.
+
+    Args:
+        name: a name from `STAGES`; `pair_build` and `pair-build` are the same.
+        inputs: for each input of the stage, the folder of a finished artifact.
+        config: the stage's own values; what is left out has its default.
+        out: the folder to make. It is whole, or it is not there.
+
+    Raises:
+        SodaError: something the user can mend; `out` is as it was before.
+    """
+    stage = load_stage(name)
+    if inputs.keys() != stage.inputs.keys():
+        expected = ", ".join(stage.inputs) or "none"
+        raise ArtifactError(
+            f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
+        )
+    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
+    parsed = stage.config.parse(config)
+    out = Path(out)
+    made = stage.output.reuse(out, config=parsed, inputs=opened)
+    if made is not None:
+        say(f"{stage.name}: nothing to do, reusing {made.digest[:12]}")
+        return made
+    if work_folder(out, parsed, opened).is_dir():
+        say(f"{stage.name}: going on where an earlier run stopped")
+    return cast(Artifact, stage.function(**opened, config=parsed, out=out))

@@ -1,0 +1,1 @@
+"""The stages, one file each: its config and its function."""

@@ -1,0 +1,191 @@
+"""Bring the student in: a model folder, a hub model at a pinned revision, or a GGUF file."""
+
+import importlib.util
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+
+from soda import storage
+from soda.artifact import Writer
+from soda.chat import ChatFormat
+from soda.config import Config
+from soda.errors import ConfigError, ModelError
+from soda.kinds import Model
+from soda.rows import digest
+
+__all__ = ["ImportStudentConfig", "import_student"]
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
+
+
+class ImportStudentConfig(Config):
+    """Which student."""
+
+    locations: ClassVar[tuple[str, ...]] = ("source",)
+
+    source: str = Field(
+        description="a folder, a .gguf file, a hub id, or package:NAME/FILE inside a Python package"
+    )
+    source_digest: str = Field(
+        "", description="sha256 of the file, or of the folder's files; filled in if left out"
+    )
+    revision: str = Field("", description="hub only: the commit, 40 hex digits")
+
+    def pin(self) -> Self:
+        """Write the digest of a local source into it."""
+        path = _local(self.source)
+        if self.source_digest or path is None:
+            return self
+        return self.model_copy(update={"source_digest": _digest(path)})
+
+
+def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
+    """Bring the student in as safetensors, with its tokenizer and chat template.
+
+    Refuses what cannot be trained here, and says why: weights that exist only as pickles, models
+    that need code of their own, quantised weights, models that are not causal language models, and
+    tokenizers without a chat template that ends an answer with a special token.
+    """
+    path = _local(config.source)
+    if path is not None and (found := _digest(path)) != config.source_digest:
+        raise ModelError(
+            f"{config.source}: expected sha256 {config.source_digest[:12]}..., found {found[:12]}..."
+        )
+    with Model.create(out, config=config, inputs={}) as writer:
+        if path is None:
+            path = _download(config)
+        if path.is_dir():
+            _copy_folder(path, writer.path)
+        elif path.suffix == ".gguf":
+            _convert_gguf(path, writer.path)
+        else:
+            raise ModelError(f"{path}: expected a folder or a .gguf file, found '{path.suffix}'")
+        _check(writer, config.source)
+    return Model.open(out)
+
+
+def _local(source: str) -> Path | None:
+    """Return the path a source names on this machine, or None for a hub id."""
+    if not source.startswith("package:"):
+        path = storage.local_path(source)
+        return path if path.exists() else None
+    package, _, file = source.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"import-student.source: expected the package '{package}', found none")
+    path = Path(spec.origin).parent / file
+    if not path.is_file():
+        raise ConfigError(f"import-student.source: expected '{file}' in {package}, found none")
+    return path
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return storage.file_digest(path)
+    files = sorted(file for pattern in _KEPT for file in path.glob(pattern))
+    return digest({file.name: storage.file_digest(file) for file in files})
+
+
+def _download(config: ImportStudentConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.source):
+        raise ModelError(f"{config.source}: expected a folder, a file or a hub id, found nothing")
+    if not re.fullmatch(r"[0-9a-f]{40}", config.revision):
+        raise ConfigError(
+            "import-student.revision: expected the commit of a hub model, 40 hex digits, found "
+            f"'{config.revision}'"
+        )
+    try:
+        folder = snapshot_download(
+            config.source, revision=config.revision, allow_patterns=list(_KEPT)
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
+    return Path(folder)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    if not any(source.glob("*.safetensors")):
+        pickled = sorted(file.name for pattern in _PICKLED for file in source.glob(pattern))
+        raise ModelError(
+            f"{source}: expected safetensors weights, found "
+            f"{'only pickled ones: ' + ', '.join(pickled) if pickled else 'no weights'}"
+        )
+    for pattern in _KEPT:
+        for file in source.glob(pattern):
+            if file.name != "manifest.json":  # of an artifact that is imported again
+                shutil.copyfile(file, target / file.name)
+
+
+def _convert_gguf(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, name = str(source.parent), source.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=name,
+        # without this the weights stay packed, and save_pretrained refuses them
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    model.to(torch.bfloat16).save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _check(writer: Writer, source: str) -> None:
+    """Refuse a model that cannot be trained; complete its generation config if it can."""
+    config = _read_json(writer.path / "config.json", source)
+    if "auto_map" in config:
+        raise ModelError(f"{source}: expected a model of transformers, found one with its own code")
+    if "quantization_config" in config:
+        raise ModelError(f"{source}: expected plain weights, found quantised ones")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise ModelError(f"{source}: expected a model type of transformers, found {kind!r}")
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or config.get("is_encoder_decoder"):
+        raise ModelError(f"{source}: expected a causal language model, found '{kind}'")
+    chat = ChatFormat.load(writer.path)
+    if len(chat.tokenizer) > config.get("vocab_size", len(chat.tokenizer)):
+        raise ModelError(
+            f"{source}: expected at most {config['vocab_size']} tokens, the tokenizer has "
+            f"{len(chat.tokenizer)}"
+        )
+    _stop_at(chat.end_of_turn, writer.path / "generation_config.json")
+    weights = {file.name: storage.file_digest(file) for file in writer.path.glob("*.safetensors")}
+    writer.facts.update(
+        model_type=kind,
+        weights_digest=digest(weights),
+        template_digest=chat.template_digest,
+        end_of_turn=chat.tokenizer.convert_ids_to_tokens(chat.end_of_turn),
+    )
+
+
+def _read_json(path: Path, source: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{source}: expected {path.name}, found: {error}") from error
+    return values
+
+
+def _stop_at(token: int, path: Path) -> None:
+    """Make generation stop at the template's end of turn: some folders forget to name it."""
+    values = json.loads(path.read_bytes()) if path.is_file() else {}
+    stops = values.get("eos_token_id", [])
+    stops = stops if isinstance(stops, list) else [stops]
+    if token not in stops:
+        values["eos_token_id"] = [*(stop for stop in stops if stop is not None), token]
+        path.unlink(missing_ok=True)
+        path.write_text(json.dumps(values, indent=2), encoding="utf-8")

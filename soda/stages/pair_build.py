@@ -1,0 +1,109 @@
+"""Join teacher and student answers into preference pairs."""
+
+import unicodedata
+from pathlib import Path
+
+from pydantic import Field
+
+from soda.artifact import Writer
+from soda.chat import ChatFormat
+from soda.config import Config
+from soda.errors import ArtifactError, DataError
+from soda.kinds import Pairs, Responses
+from soda.progress import progress
+from soda.rows import Pair, Response
+
+__all__ = ["PairBuildConfig", "pair_build"]
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+{files}
+---
+
+Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
+`load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
+"""
+
+
+class PairBuildConfig(Config):
+    """How long a pair may be, in the student's tokens."""
+
+    max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are dropped, never cut")
+    max_answer_tokens: int = Field(
+        1536, ge=1, description="for either answer, end of turn included"
+    )
+
+
+def pair_build(
+    *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Path
+) -> Pairs:
+    """Make pairs: the teacher's answer is chosen, the student's own is rejected.
+
+    A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
+    refused or failed on the teacher's side, empty or failed on the student's, both answers the
+    same but for case and white space, or a prompt or answer too long. A student's truncated answer
+    is kept, without an end of turn.
+    """
+    if not (student.path / Responses.TOKENIZER).is_dir():
+        raise ArtifactError(f"{student.path}: expected a student's snapshot, found no tokenizer")
+    chat = ChatFormat.load(student.path / Responses.TOKENIZER)
+    answers = {row.prompt.id: row for row in teacher.rows()}
+    with Pairs.create(out, config=config, inputs={"teacher": teacher, "student": student}) as pairs:
+        bar = progress("pair-build", total=len(student), unit="prompts")
+        for mine in student.rows():
+            reason = _why_not(answers.get(mine.prompt.id), mine, chat, config)
+            if reason:
+                pairs.drop(mine.prompt.id, reason)
+            else:
+                _write(pairs, answers[mine.prompt.id], mine)
+            bar.update()
+        bar.close()
+        if not pairs.rows["train.jsonl"]:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.drops.items())
+            raise DataError(
+                f"pair-build: expected pairs to train on, found none; dropped: {reasons or 'none'}"
+            )
+        splits = [name.removesuffix(".jsonl") for name in pairs.rows]
+        files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name in sorted(splits))
+        (pairs.path / "README.md").write_text(_CARD.format(files=files), encoding="utf-8")
+    return Pairs.open(out)
+
+
+def _why_not(
+    theirs: Response | None, mine: Response, chat: ChatFormat, config: PairBuildConfig
+) -> str | None:
+    """Return why a prompt makes no pair, or None."""
+    if theirs is None:
+        return "teacher_missing"
+    if theirs.outcome != "answered":
+        return f"teacher_{theirs.outcome}"
+    if mine.outcome not in ("answered", "truncated"):
+        return f"student_{mine.outcome}"
+    if theirs.prompt.messages != mine.prompt.messages:
+        return "prompts_differ"
+    if _normal(theirs.text) == _normal(mine.text):
+        return "same_answer"
+    if len(chat.prompt_ids(mine.prompt.messages)) > config.max_prompt_tokens:
+        return "prompt_too_long"
+    for side, text in (("teacher", theirs.text), ("student", mine.text)):
+        if len(chat.answer_ids(text, stopped=True)) > config.max_answer_tokens:
+            return f"{side}_too_long"
+    return None
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _write(pairs: Writer, theirs: Response, mine: Response) -> None:
+    pair = Pair(
+        id=mine.prompt.id,
+        prompt=mine.prompt.messages,
+        chosen=[{"role": "assistant", "content": theirs.text}],
+        rejected=[{"role": "assistant", "content": mine.text}],
+        rejected_stopped=mine.outcome == "answered",
+        split=mine.prompt.split,
+    )
+    pairs.write(f"{pair.split}.jsonl", pair.to_json())

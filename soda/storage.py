@@ -1,0 +1,145 @@
+"""The one door to storage: every file that outlives a stage is written and read through here."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from soda.errors import StorageError
+
+__all__ = [
+    "explain_os_errors",
+    "file_digest",
+    "link_tree",
+    "local_path",
+    "lock",
+    "publish",
+    "remove_tree",
+    "write_atomically",
+]
+
+_CHUNK = 1 << 20
+
+
+def local_path(location: str | Path) -> Path:
+    """Turn a location into a path on this machine.
+
+    Raises:
+        StorageError: the location has a scheme that this version cannot reach.
+    """
+    text = str(location)
+    if "://" in text and not text.startswith("file://"):
+        raise StorageError(f"{text}: expected a path or file://, found another scheme")
+    return Path(text.removeprefix("file://"))
+
+
+@contextlib.contextmanager
+def explain_os_errors() -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into a StorageError of one line.
+
+    safetensors reports a full disk as an error of its own that is no OSError; it is known by its text.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+            raise
+        name = error.filename or "the output"
+        raise StorageError(f"{name}: expected to write, found: {error.strerror}") from error
+    except Exception as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise StorageError(
+            "the output: expected to write, found: No space left on device"
+        ) from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file, or nothing: to a temporary name, to the disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Move a finished folder to its place in one step, so that nobody ever sees half of it.
+
+    Raises:
+        StorageError: something is already there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_dev != target.parent.stat().st_dev:
+        near = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        shutil.copytree(folder, near)
+        shutil.rmtree(folder)
+        folder = near
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise StorageError(f"{target}: expected nothing there, found a file or folder") from error
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make a second name for every file of a folder (a copy where the disk cannot link)."""
+
+    def link_or_copy(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copy2(one, other)
+
+    near = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, near, copy_function=link_or_copy)
+    publish(near, target)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it; a folder that is not there is fine."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_read_only(folder: Path) -> None:
+    """Take the write permission from every file of a finished artifact: it never changes again."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a file lock; the kernel lets go of it when the process dies.
+
+    Raises:
+        StorageError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"{path.parent}: another run is at work on this; wait for it"
+            ) from error
+        yield

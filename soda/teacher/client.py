@@ -1,0 +1,141 @@
+"""One chat-completions request: one answer, or one typed error."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from soda.errors import TeacherError
+from soda.teacher.retry import RETRIED_STATUSES, backoff_seconds, retry_after_seconds
+
+__all__ = ["ATTEMPTS", "TeacherClient", "TeacherUnanswered"]
+
+ATTEMPTS = 6
+TIMEOUT_SECONDS = 600.0
+
+# A 400 with one of these codes is about one prompt, not about the request's form.
+_PROMPT_CODES = {
+    "content_filter": "refused",
+    "content_policy_violation": "refused",
+    "context_length_exceeded": "failed",
+}
+
+
+class TeacherUnanswered(Exception):
+    """Every try failed for a reason that may pass; the message says the last one."""
+
+
+class TeacherClient:
+    """Sends requests to one endpoint; a 429 makes every request of this client wait."""
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str, api_key: str | None):
+        self._http = http
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._resume_at = 0.0
+
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Send one request until it is answered.
+
+        Returns: `text`, `outcome` (answered, truncated, refused, empty, failed), `tokens`, `detail`,
+            and the `model` and `fingerprint` that the server named.
+
+        Raises:
+            TeacherError: wrong key, unknown model, bad request: the next would fail as well.
+            TeacherUnanswered: all attempts failed.
+        """
+        attempt = 0
+        while True:
+            await self._wait_for_my_turn()
+            wait = None
+            try:
+                response = await self._http.post(self._url, json=body, headers=self._headers)
+                if response.status_code == 200:
+                    return _read_answer(response)
+                problem = f"{response.status_code} {_error_of(response)[1]}"
+                if response.status_code not in RETRIED_STATUSES:
+                    return _read_refusal(self._url, body, response)
+                wait = retry_after_seconds(response.headers.get("retry-after"))
+                if response.status_code == 429:
+                    wait = backoff_seconds(attempt + 1) if wait is None else wait
+                    self._resume_at = max(self._resume_at, _now() + wait)
+                    if _out_of_quota(response):
+                        raise TeacherError(f"{self._url}: the quota is used up: {problem}")
+                    continue  # the server asked for patience: no attempt is used up
+            except httpx.InvalidURL as error:
+                raise TeacherError(f"{self._url}: expected a URL: {error}") from error
+            except (httpx.TransportError, ValueError) as error:
+                problem = f"{type(error).__name__}: {error}".strip().rstrip(":")
+            attempt += 1
+            if attempt == ATTEMPTS:
+                raise TeacherUnanswered(problem)
+            await asyncio.sleep(backoff_seconds(attempt) if wait is None else wait)
+
+    async def _wait_for_my_turn(self) -> None:
+        while (wait := self._resume_at - _now()) > 0:
+            await asyncio.sleep(wait)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _error_of(response: httpx.Response) -> tuple[str, str]:
+    """Return code and message of an error in OpenAI's form, or what there is of it."""
+    try:
+        error = response.json()["error"]
+        code = str(error.get("code") or error.get("type") or "")
+        return code, " ".join(str(error.get("message", "")).split())[:300]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", " ".join(response.text.split())[:300]
+
+
+def _out_of_quota(response: httpx.Response) -> bool:
+    return _error_of(response)[0] == "insufficient_quota"
+
+
+def _read_answer(response: httpx.Response) -> dict[str, Any]:
+    """Read a completion; a body that is none raises ValueError, which is worth another try."""
+    try:
+        body = response.json()
+        choice = body["choices"][0]
+        message, finish = choice["message"], choice.get("finish_reason")
+        text = message.get("content") or ""
+        refusal = message.get("refusal")
+        tokens = (body.get("usage") or {}).get("completion_tokens")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected a chat completion, found {response.text[:200]!r}") from error
+    if refusal or finish == "content_filter":
+        outcome = "refused"
+    elif finish == "length":
+        outcome = "truncated"
+    else:
+        outcome = "answered" if text.strip() else "empty"
+    return {
+        "text": text,
+        "outcome": outcome,
+        "tokens": tokens,
+        "detail": refusal or None,
+        "model": body.get("model"),
+        "fingerprint": body.get("system_fingerprint"),
+    }
+
+
+def _read_refusal(url: str, body: dict[str, Any], response: httpx.Response) -> dict[str, Any]:
+    """Return the outcome of a prompt the API will not take, or raise if it takes none at all."""
+    code, message = _error_of(response)
+    if response.status_code == 400 and code in _PROMPT_CODES:
+        return {
+            "text": "",
+            "outcome": _PROMPT_CODES[code],
+            "tokens": None,
+            "detail": f"{code}: {message}",
+            "model": body["model"],
+            "fingerprint": None,
+        }
+    match response.status_code:
+        case 401 | 403:
+            raise TeacherError(f"{url}: the key in SODA_TEACHER_API_KEY was refused: {message}")
+        case 404:
+            raise TeacherError(f"{url}: no model '{body['model']}' there: {message}")
+    raise TeacherError(f"{url}: the request was refused ({response.status_code}): {message}")

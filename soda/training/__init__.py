@@ -1,0 +1,1 @@
+"""The trainer: batches, log-probabilities, losses, the loop."""
