@@ -14,6 +14,7 @@ from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import DataError
 from soda.kinds import Model, Pairs
+from soda.progress import say
 from soda.rows import digest
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     last good checkpoint (or warns). A run that was killed goes on from its newest checkpoint.
     Figures of every step are in logs/metrics.jsonl.
     """
-    from soda.training.batch import tokenize
+    from soda.training.batch import Layout, tokenize
     from soda.training.trainer import Trainer
 
     chat = ChatFormat.load(model.path)
@@ -70,12 +71,15 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     if not rows:
         raise DataError(f"{pairs.path}: expected pairs to train on, found none")
     accelerator, policy = _load(model.path)
+    layout = Layout.of(policy, chat.pad, accelerator.device)
+    how = "share their prompt" if layout.share else "have a row each"
+    say(f"train: {policy.config.model_type}: chosen and rejected {how}")
     inputs = {"pairs": pairs, "model": model}
     with _main_process_creates(accelerator, out, config, inputs) as writer:
         trainer = Trainer(
             accelerator,
             policy,
-            chat.pad,
+            layout,
             rows,
             validation,
             loss=config.loss,

@@ -1,11 +1,15 @@
-"""Pairs -> token ids and answer masks.
+"""Pairs -> token ids, attention masks and the places that predict each answer token.
 
-Rows are padded on the left, so that every answer ends at the last place, and `answer_width` places
-at the end hold all of every answer.
+A row is a prompt and the answers that follow it. Two answers share one copy of their prompt where
+the model allows it: each sees the prompt and itself, never the other, at the positions it would
+have alone. Rows are padded on the left, so all answers lie in the last `keep` places.
+
+Dimensions: R rows, T places, A answer tokens.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,18 +17,27 @@ from torch import Tensor
 from soda.chat import ChatFormat
 from soda.rows import Pair
 
-__all__ = ["Batch", "Sequences", "TokenPair", "collate", "micro_batches", "tokenize"]
+__all__ = ["Batch", "Layout", "Row", "TokenPair", "collate", "micro_batches", "tokenize"]
+
+# Architectures whose every layer attends through the mask it is given. Others (sliding windows,
+# recurrent layers) get a row for each answer.
+_SHARING_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 
 
 @dataclass(frozen=True, slots=True)
-class Sequences:
-    """A prompt and one answer, as ids."""
+class Row:
+    """A prompt and the answers that follow it, as ids."""
 
     prompt: list[int]
-    answer: list[int]
+    answers: tuple[list[int], ...]
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer)
+        return len(self.prompt) + self.answer_tokens
+
+    @property
+    def answer_tokens(self) -> int:
+        """The length of all answers together."""
+        return sum(map(len, self.answers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +45,104 @@ class TokenPair:
     """One pair as ids."""
 
     id: str
-    chosen: Sequences
-    rejected: Sequences
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
 
     def __len__(self) -> int:
-        return len(self.chosen) + len(self.rejected)
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded rows. R rows, T places, A = answer_width places at the end."""
+    """Padded rows, and where each answer token is predicted."""
 
     ids_RT: Tensor
-    mask_RT: Tensor  # 1 where there is a token, 0 where there is padding
-    answer_RA: Tensor  # True where the last A places hold an answer token
-
-    @property
-    def answer_width(self) -> int:
-        """A: the length of the longest answer."""
-        return int(self.answer_RA.shape[1])
+    mask: Tensor  # (R, T) where a row has one answer; (R, 1, T, T), added, where it has more
+    position_RT: Tensor
+    keep: int  # the places at the end that predict answer tokens
+    predictor_RA: Tensor  # the place, among the last `keep`, that predicts the token
+    target_RA: Tensor
+    answer_RA: Tensor  # which of the row's answers the token belongs to; -1 is padding
+    answers: int  # the most answers of any row
 
 
 def tokenize(pair: Pair, chat: ChatFormat) -> TokenPair:
     """Return a pair's ids; the teacher's answers all stopped, the student's may have been cut."""
-    prompt = chat.prompt_ids(pair.prompt)
-    chosen = chat.answer_ids(pair.chosen[0]["content"], stopped=True)
-    rejected = chat.answer_ids(pair.rejected[0]["content"], stopped=pair.rejected_stopped)
-    return TokenPair(pair.id, Sequences(prompt, chosen), Sequences(prompt, rejected))
-
-
-def collate(rows: Sequence[Sequences], pad: int, device: torch.device | str) -> Batch:
-    """Pad rows on the left. The mask follows from lengths, never from ids: pad may equal EOS."""
-    width = max(map(len, rows))
-    answers = max(len(row.answer) for row in rows)
-    ids = [[pad] * (width - len(row)) + row.prompt + row.answer for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    answer = [[False] * (answers - len(row.answer)) + [True] * len(row.answer) for row in rows]
-    return Batch(
-        torch.tensor(ids, device=device),
-        torch.tensor(mask, device=device),
-        torch.tensor(answer, device=device),
+    return TokenPair(
+        pair.id,
+        chat.prompt_ids(pair.prompt),
+        chat.answer_ids(pair.chosen[0]["content"], stopped=True),
+        chat.answer_ids(pair.rejected[0]["content"], stopped=pair.rejected_stopped),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows become tensors for one model: its padding, its device, and whether answers share."""
+
+    pad: int
+    device: Any
+    share: bool
+
+    @classmethod
+    def of(cls, model: Any, pad: int, device: Any) -> "Layout":
+        """Choose the layout of a model; answers share prompts wherever its architecture allows."""
+        return cls(pad, device, _can_share(model.config))
+
+
+def _can_share(model_config: Any) -> bool:
+    windowed = "sliding_attention" in (getattr(model_config, "layer_types", None) or [])
+    if model_config.model_type == "mistral":
+        windowed = model_config.sliding_window is not None
+    return model_config.model_type in _SHARING_TYPES and not windowed
+
+
+def collate(rows: Sequence[Row], layout: Layout) -> Batch:
+    """Pad rows on the left. Masks follow from lengths, never from ids: pad may equal EOS."""
+    width = max(map(len, rows))
+    keep = max(row.answer_tokens for row in rows) + 1
+    count = max(row.answer_tokens for row in rows)
+    ids = torch.full((len(rows), width), layout.pad)
+    segment = torch.full((len(rows), width), -2)  # -2 padding, -1 prompt, else the answer's number
+    position = torch.zeros((len(rows), width), dtype=torch.long)
+    predictor = torch.zeros((len(rows), count), dtype=torch.long)
+    answer = torch.full((len(rows), count), -1)
+    for r, row in enumerate(rows):
+        start, end = width - len(row), len(row.prompt)
+        ids[r, start:] = torch.tensor(row.prompt + [token for one in row.answers for token in one])
+        segment[r, start : start + end] = -1
+        position[r, start : start + end] = torch.arange(end)
+        last_of_prompt = keep - 1 - row.answer_tokens
+        a = count - row.answer_tokens
+        place = start + end
+        for number, one in enumerate(row.answers):
+            segment[r, place : place + len(one)] = number
+            position[r, place : place + len(one)] = torch.arange(end, end + len(one))
+            # a token is predicted by the one before it; an answer's first, by the prompt's last
+            predictor[r, a : a + len(one)] = torch.arange(len(one)) + place - (width - keep) - 1
+            predictor[r, a : a + min(1, len(one))] = last_of_prompt
+            answer[r, a : a + len(one)] = number
+            place, a = place + len(one), a + len(one)
+    most = max(len(row.answers) for row in rows)
+    return Batch(
+        ids.to(layout.device),
+        (_shared_mask(segment) if most > 1 else (segment > -2).long()).to(layout.device),
+        position.to(layout.device),
+        keep,
+        predictor.to(layout.device),
+        ids[:, width - count :].to(layout.device),
+        answer.to(layout.device),
+        most,
+    )
+
+
+def _shared_mask(segment_RT: Tensor) -> Tensor:
+    """Return what is added to attention scores, (R, 1, T, T): each answer sees prompt and itself."""
+    query, key = segment_RT[:, :, None], segment_RT[:, None, :]
+    causal = torch.ones(segment_RT.shape[1], segment_RT.shape[1], dtype=torch.bool).tril()
+    seen = causal & ((key == -1) | (key == query))
+    return torch.where(seen, 0.0, torch.finfo(torch.float32).min)[:, None]
 
 
 def micro_batches(pairs: Sequence[TokenPair], size: int) -> Iterator[list[TokenPair]]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soda.training.batch import TokenPair, collate
+from soda.training.batch import Layout, Row, TokenPair, collate
 from soda.training.logps import Logps, answer_logps, pair_logps
 from soda.training.losses import PairLoss
 from soda.training.reference import Reference
@@ -19,14 +19,15 @@ Sums = dict[str, float]
 Objective = Callable[[Any, Sequence[TokenPair], Sequence[TokenPair]], tuple[Tensor, Sums]]
 
 
-def sft(pad: int, device: Any) -> Objective:
+def sft(layout: Layout) -> Objective:
     """Return the SFT objective: mean negative log-probability of a step's chosen answer tokens."""
 
     def objective(
         model: Any, pairs: Sequence[TokenPair], step: Sequence[TokenPair]
     ) -> tuple[Tensor, Sums]:
-        logps = answer_logps(model, collate([pair.chosen for pair in pairs], pad, device))
-        loss = -logps.sum() / sum(len(pair.chosen.answer) for pair in step)
+        rows = [Row(pair.prompt, (pair.chosen,)) for pair in pairs]
+        logps = answer_logps(model, collate(rows, layout))[:, 0]
+        loss = -logps.sum() / sum(len(pair.chosen) for pair in step)
         return loss, {
             "loss": float(loss.detach()) * len(step),
             "chosen_logp": _per_token("chosen", pairs, logps),
@@ -35,16 +36,14 @@ def sft(pad: int, device: Any) -> Objective:
     return objective
 
 
-def preference(
-    pair_loss: PairLoss, beta: float, reference: Reference, pad: int, device: Any
-) -> Objective:
+def preference(pair_loss: PairLoss, beta: float, reference: Reference, layout: Layout) -> Objective:
     """Return a preference objective: the mean of a pair loss over a step's pairs."""
 
     def objective(
         model: Any, pairs: Sequence[TokenPair], step: Sequence[TokenPair]
     ) -> tuple[Tensor, Sums]:
-        policy = pair_logps(model, pairs, pad, device)
-        frozen = reference.of(pairs, device)
+        policy = pair_logps(model, pairs, layout)
+        frozen = reference.of(pairs, layout.device)
         losses = pair_loss(policy, frozen, beta)
         return losses.sum() / len(step), {
             "loss": float(losses.detach().sum()),
@@ -75,5 +74,5 @@ def watch(pairs: Sequence[TokenPair], policy: Logps, reference: Logps, beta: flo
 
 def _per_token(side: str, pairs: Sequence[TokenPair], logps: Tensor) -> float:
     """Return the sum over pairs of the log-probability per answer token, in nats."""
-    lengths = [max(1, len(getattr(pair, side).answer)) for pair in pairs]
+    lengths = [max(1, len(getattr(pair, side))) for pair in pairs]
     return float((logps.detach().cpu() / torch.tensor(lengths)).sum())

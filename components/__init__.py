@@ -1,0 +1,1 @@
+"""Kubeflow components: one thin wrapper around each stage."""

@@ -1,0 +1,1 @@
+"""The import-student component."""

@@ -1,0 +1,19 @@
+"""The prepare-prompts stage as a Kubeflow component."""
+
+from kfp import dsl
+
+from components import images
+
+__all__ = ["prepare_prompts"]
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def prepare_prompts(
+    config: dict,
+    prompts: dsl.Output[dsl.Dataset],
+):
+    """Make prompts of a dataset: stable ids, duplicates out, a split that never moves."""
+    from soda import launch
+
+    made = launch("prepare-prompts", inputs={}, config=config, out=prompts.path)
+    prompts.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -1,0 +1,38 @@
+"""Pipelines -> the spec that a cluster runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler
+
+from pipelines.distill.pipeline import distill
+from soda.config import load_recipe
+from soda.stage import STAGES, load_stage
+
+__all__ = ["PIPELINES", "compile_pipeline", "read_recipe"]
+
+PIPELINES = {"distill": distill}
+
+
+def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a recipe as pipeline arguments, every stage's values checked and pinned.
+
+    Raises:
+        ConfigError: the recipe is wrong; nothing was started.
+    """
+    recipe = load_recipe(path, STAGES)
+    return {
+        f"{name.replace('-', '_')}_config": load_stage(name)
+        .config.parse(recipe.get(name, {}))
+        .model_dump(mode="json")
+        for name in STAGES
+    }
+
+
+def compile_pipeline(name: str, out: Path, *, arguments: Mapping[str, Any] | None = None) -> None:
+    """Write a pipeline's spec; arguments become the defaults of its parameters."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(
+        PIPELINES[name], str(out), pipeline_parameters=dict(arguments or {})
+    )

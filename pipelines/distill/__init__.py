@@ -1,0 +1,1 @@
+"""The distill pipeline: from a dataset and a teacher to a registered student."""

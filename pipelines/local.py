@@ -1,0 +1,42 @@
+"""Run a compiled pipeline on this machine, each component in a process of its own."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import components, local
+
+from soda.errors import SodaError
+from soda.kinds import Registration
+
+__all__ = ["PipelineFailed", "run_compiled"]
+
+
+class PipelineFailed(SodaError):
+    """A step failed; its own lines above say why."""
+
+
+def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Registration:
+    """Run a compiled spec and return what it registered.
+
+    Journals, checkpoints and finished artifacts go to `root/store`, under keys made of code,
+    config and inputs: a run repeats only what changed, and goes on where a killed one stopped.
+
+    Raises:
+        PipelineFailed: a step failed.
+    """
+    os.environ["SODA_STORE"] = str((root / "store").absolute())
+    with warnings.catch_warnings():
+        # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
+        warnings.simplefilter("ignore")
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline")
+        )
+        pipeline = components.load_component_from_file(str(spec))
+        try:
+            task = pipeline(**arguments)
+        except RuntimeError as error:
+            raise PipelineFailed(f"the pipeline stopped: {error}; run it again to go on") from error
+    return Registration.open(task.output.path)

@@ -1,0 +1,48 @@
+"""The few lines that a finished run ends with."""
+
+from pathlib import Path
+
+from soda.kinds import Registration, Report
+from soda.registry.local import Registry
+
+__all__ = ["summarize"]
+
+
+def summarize(registration: Registration, registry: Path) -> str:
+    """Return rows, held-out figures before and after, where everything lies, what to try next."""
+    facts = registration.facts()
+    folder = Registry(registry).version_folder(facts["name"], facts["version"])
+    figures = Report.open(folder / "report").figures()
+    rows = figures["rows"]
+    drops = ", ".join(f"{count} {reason}" for reason, count in rows["drops"].items()) or "none"
+    lines = [
+        "",
+        f"pairs: {rows['pairs']} of {rows['prompts']} prompts; dropped: {drops}",
+        f"held out: {figures['prompts']} prompts, mean and bootstrap 95 % interval of the change",
+    ]
+    for metric in figures["metrics"].values():
+        change = metric["change"]
+        lines.append(
+            f"  {metric['label']:<48} {metric['before']['mean']:7.3f} -> "
+            f"{metric['after']['mean']:7.3f}   {change['mean']:+.3f} "
+            f"({change['low']:+.3f} to {change['high']:+.3f})"
+        )
+    for task, found in figures["lm_eval"].items():
+        for key, values in found.items():
+            lines.append(
+                f"  {f'lm-eval {task} {key}':<48} {values['before']:7.3f} -> "
+                f"{values['after']:7.3f}   standard error {values['stderr']:.3f}"
+            )
+    if figures["train"]["stopped_early"]:
+        lines.append(f"training stopped early: {figures['train']['stopped_early']}")
+    if facts["champion"]:
+        lines.append(f"{facts['name']} version {facts['version']} is the champion")
+    else:
+        failed = "; ".join(facts["failed_checks"])
+        lines.append(f"{facts['name']} version {facts['version']} is no champion: {failed}")
+    lines += [
+        f"model:  {folder / 'model'}",
+        f"card:   {folder / 'README.md'}",
+        f"report: {folder / 'report' / 'report.html'}",
+    ]
+    return "\n".join(lines)

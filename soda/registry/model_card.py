@@ -1,0 +1,70 @@
+"""The model card: lineage and figures -> Markdown with the hub's front matter."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["render_card"]
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [soda, distillation, dpo]
+---
+
+# {name}
+
+A small student distilled from `{teacher}` with SODA (arXiv 2604.03873): the teacher's answers are
+chosen, the base student's own answers, sampled once before training, are rejected, and {method}
+trains the student on those pairs.
+
+## Held-out figures
+
+Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
+
+| metric | before | after | change |
+| --- | --- | --- | --- |
+{rows}
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("model")
+model = AutoModelForCausalLM.from_pretrained("model")
+```
+
+## Limits
+
+It was compared with its base on the prompts above only. It can be wrong, and it has the teacher's
+faults and the base's. The terms of teacher and base model apply.
+
+## Lineage
+
+```json
+{lineage}
+```
+"""
+
+
+def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """Return the card of one registered version."""
+    train = lineage["train_config"]
+    sft = f"{train['sft_epochs']} epoch(s) of SFT, then " if train["sft_epochs"] else ""
+    return _CARD.format(
+        name=lineage["name"],
+        teacher=lineage["teacher"]["model"],
+        method=f"{sft}{train['loss'].upper()}",
+        prompts=figures["prompts"],
+        split=figures["split"],
+        rows="\n".join(_row(metric) for metric in figures["metrics"].values()),
+        lineage=json.dumps(lineage, indent=2, sort_keys=True),
+    )
+
+
+def _row(metric: Mapping[str, Any]) -> str:
+    before, after = metric["before"]["mean"], metric["after"]["mean"]
+    change = metric["change"]
+    interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
+    return f"| {metric['label']} | {before:.3f} | {after:.3f} | {interval} |"
