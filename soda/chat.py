@@ -109,8 +109,11 @@ class ChatFormat:
         return self._encode(self._render(messages, add_generation_prompt=True) + before)
 
     def answer_ids(self, text: str, *, stopped: bool) -> list[int]:
-        """Return an answer's ids: with one end of turn where it stopped, none where it was cut."""
-        return self._encode(text) + ([self.end_of_turn] if stopped else [])
+        """Return an answer's ids: with one end of turn where it stopped, none where it was cut.
+
+        White space around it goes, as in the templates that trim (Llama 3).
+        """
+        return self._encode(text.strip()) + ([self.end_of_turn] if stopped else [])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of an answer's ids, without the end of turn."""

@@ -1,0 +1,1 @@
+"""Fakes at the edges: the teacher's server, a tiny random student, small artifacts."""

@@ -1,0 +1,80 @@
+"""A real HTTP server on loopback that answers chat completions, with faults on order."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+# From the request's body and how often it was asked before: status, headers, body.
+Reply = tuple[int, dict[str, str], Any]
+Behaviour = Callable[[dict[str, Any], int], Reply]
+
+
+def completion(text: str, finish: str = "stop", **message: Any) -> Reply:
+    """A good answer."""
+    choice = {"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
+    usage = {"prompt_tokens": 5, "completion_tokens": len(text.split())}
+    return 200, {}, {"model": "fake-1", "system_fingerprint": "fp", "choices": [choice], "usage": usage}
+
+
+def error(status: int, message: str, code: str | None = None, **headers: str) -> Reply:
+    """An error in OpenAI's form."""
+    return status, headers, {"error": {"message": message, "code": code}}
+
+
+def echo(body: dict[str, Any], times: int) -> Reply:
+    """Answer every prompt with a sentence about it."""
+    return completion(f"The answer to: {body['messages'][-1]['content']}")
+
+
+@dataclass
+class FakeTeacher:
+    """The running server."""
+
+    url: str
+    asked: Counter[str] = field(default_factory=Counter)  # by the last message
+    keys: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
+    """Serve while the block runs."""
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:  # noqa: N802
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            prompt = body["messages"][-1]["content"]
+            with lock:
+                times = teacher.asked[prompt]
+                teacher.asked[prompt] += 1
+                teacher.keys.append(self.headers.get("Authorization"))
+            status, headers, answer = behaviour(body, times)
+            if status == 0:  # cut the connection
+                self.close_connection = True
+                return
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    teacher = FakeTeacher(f"http://127.0.0.1:{server.server_port}/v1")
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield teacher
+        finally:
+            server.shutdown()
