@@ -7,11 +7,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 __all__ = ["render_html", "render_markdown"]
 
-MARKS = {"better": "✓", "worse": "✗", "not clear": "~", "described": "·"}
+MARKS = {"better": "✓", "worse": "✗", "not clear": "~", "not judged": "·"}
 LEFT, RIGHT, TOP, BOTTOM = 44, 348, 12, 164  # where a chart's lines may go, in its own pixels
 POINTS = 120  # a longer line is averaged down to at most as many
 
 Line = list[tuple[float, float]]  # step, value
+
+_number, _signed = "{:z.3f}".format, "{:+z.3f}".format  # z: never -0.000
 
 
 def render_html(
@@ -56,19 +58,11 @@ def render_markdown(figures: dict[str, Any]) -> str:
     return "\n\n".join([f"**{headline}** {' '.join(details)}", "\n".join(table), kept]) + "\n"
 
 
-def _number(value: float) -> str:
-    return f"{value:z.3f}".replace("-", "−")
-
-
-def _signed(value: float) -> str:
-    return f"{value:+z.3f}".replace("-", "−")
-
-
 def _judge(metric: dict[str, Any]) -> str:
     """Say what came of a metric; only an interval clear of zero counts."""
     low, high = metric["change"]["low"], metric["change"]["high"]
     if metric["better"] == "none":
-        return "described"
+        return "not judged"
     if not (low > 0 or high < 0):
         return "not clear"
     return "better" if (low > 0) == (metric["better"] == "higher") else "worse"
@@ -79,20 +73,13 @@ def _verdict(figures: dict[str, Any]) -> tuple[str, list[str]]:
     found: dict[str, list[str]] = {outcome: [] for outcome in MARKS}
     for metric in figures["metrics"].values():
         found[_judge(metric)].append(f"{metric['label']} ({_signed(metric['change']['mean'])})")
-    judged = len(figures["metrics"]) - len(found["described"])
+    judged = len(figures["metrics"]) - len(found["not judged"])
     better, worse = len(found["better"]), len(found["worse"])
     details = [
         f"Measured on {figures['prompts']} {figures['split']} prompts; a change counts only where "
         "its 95 % interval is clear of zero."
     ]
-    for outcome, words in (
-        ("better", "Better"),
-        ("worse", "Worse"),
-        ("not clear", "Not clear either way"),
-        ("described", "Neither good nor bad in itself"),
-    ):
-        if found[outcome]:
-            details.append(f"{words}: {'; '.join(found[outcome])}.")
+    details += [f"{key.capitalize()}: {'; '.join(names)}." for key, names in found.items() if names]
     if figures["train"]["stopped_early"]:
         details.append(f"Training stopped early: {figures['train']['stopped_early']}.")
     return f"Better on {better} of {judged} metrics, worse on {worse or 'none'}.", details
@@ -107,25 +94,24 @@ def _plot(change: dict[str, float]) -> dict[str, float]:
 def _charts(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return, for each phase of training, a chart of the loss and one of the rewards."""
     charts = []
-    for number, phase in sorted({(row["phase"], row["name"].split("-")[0]) for row in curve}):
-
-        def line(key: str, name: str, number: int = number) -> Line:
-            rows = [row for row in curve if (row["phase"], row["name"]) == (number, name)]
-            kept = [row for row in rows if math.isfinite(row.get(key, math.nan))]
-            return _thin([(row["step"], row[key]) for row in kept])
-
-        loss = {"training": line("loss", phase)}
+    phases = {(row["phase"], row["name"].removesuffix("-check")) for row in curve}
+    for number, phase in sorted(phases):
+        mine = [row for row in curve if row["phase"] == number]
+        steps = [row for row in mine if row["name"] == phase]
+        checks = [row for row in mine if row["name"] == f"{phase}-check"]
         rewards = {
-            "chosen": line("chosen_reward", phase),
-            "rejected": line("rejected_reward", phase),
-            "chosen, validation": line("chosen_reward", f"{phase}-check"),
+            "chosen": _line(steps, "chosen_reward"),
+            "rejected": _line(steps, "rejected_reward"),
+            "chosen, validation": _line(checks, "chosen_reward"),
         }
-        charts += [_chart(f"{phase}: loss", loss), _chart(f"{phase}: rewards", rewards)]
+        charts.append(_chart(f"{phase}: loss", {"training": _line(steps, "loss")}))
+        charts.append(_chart(f"{phase}: rewards", rewards))
     return [chart for chart in charts if chart["lines"]]
 
 
-def _thin(line: Line) -> Line:
-    """Average neighbours, so that a long noisy line stays readable and the page small."""
+def _line(rows: list[dict[str, Any]], key: str) -> Line:
+    """Return a figure by step; a long noisy line is averaged, so that it stays readable."""
+    line = [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
     size = math.ceil(len(line) / POINTS) or 1
     groups = [line[start : start + size] for start in range(0, len(line), size)]
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

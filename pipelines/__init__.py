@@ -1,0 +1,1 @@
+"""Components wired together; the only place that knows the cluster."""
