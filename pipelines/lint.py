@@ -108,12 +108,11 @@ def lint(documents: list[Tree]) -> list[Finding]:
 
 def _pipelines(documents: list[Tree]) -> list[Spec]:
     platform = next((each for each in documents if "platforms" in each), {})
+    manifests = [
+        each.get("spec", {}) for each in documents if each.get("kind") == "PipelineVersion"
+    ]
     pairs = [(each, platform) for each in documents]
-    for each in documents:
-        if each.get("kind") == "PipelineVersion":
-            pairs.append(
-                (each["spec"].get("pipelineSpec", {}), each["spec"].get("platformSpec", {}))
-            )
+    pairs += [(each.get("pipelineSpec", {}), each.get("platformSpec", {})) for each in manifests]
     return [_parse(*pair) for pair in pairs if "dag" in (pair[0].get("root") or {})]
 
 
@@ -155,7 +154,8 @@ def _received(component: Tree) -> set[str]:
 def _dangling_input(spec: Spec) -> Faults:
     mend = "pass it on through every group around the task"
     for task in spec.tasks:
-        for name in sorted(task.inputs.keys() - spec.settings(task)):  # unthreaded-resource's
+        # What a setting reads is left to unthreaded-resource, whose mend is another.
+        for name in sorted(task.inputs.keys() - spec.settings(task)):
             if lost := task.lost(name):
                 yield task.place, f"input '{name}' comes from '{lost}', which is not there", mend
         for name in sorted(task.condition - task.inputs.keys()):

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from soda.errors import ConfigError
 
-__all__ = ["OUR_TASKS", "check_tasks", "run_tasks"]
+__all__ = ["check_tasks", "run_tasks"]
 
-OUR_TASKS = Path(__file__).parent / "tasks"  # these need no network
+_OUR_TASKS = Path(__file__).parent / "tasks"  # these need no network
 
 
 def check_tasks(names: Sequence[str]) -> None:
@@ -17,10 +19,11 @@ def check_tasks(names: Sequence[str]) -> None:
     Raises:
         ConfigError: lm-eval knows no such task.
     """
-    if not names:
+    others = [name for name in names if not _is_ours(name)]
+    if not others:
         return
-    known = _manager().all_tasks
-    for name in names:
+    known = _manager(others).all_tasks
+    for name in others:
         if name not in known:
             raise ConfigError(f"eval.lm_eval_tasks: expected a task of lm-eval, found '{name}'")
 
@@ -36,8 +39,8 @@ def run_tasks(
 
     found = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-        tasks=list(names),
-        task_manager=_manager(),
+        tasks=[_our_task(name) if _is_ours(name) else name for name in names],
+        task_manager=_manager([name for name in names if not _is_ours(name)]),
         limit=limit,
         bootstrap_iters=0,
         log_samples=False,
@@ -52,7 +55,19 @@ def run_tasks(
     }
 
 
-def _manager() -> Any:
+def _is_ours(name: str) -> bool:
+    return (_OUR_TASKS / name / f"{name}.yaml").is_file()
+
+
+def _our_task(name: str) -> dict[str, Any]:
+    """Read one of our tasks; lm-eval would look for its data in the working directory."""
+    task: dict[str, Any] = yaml.safe_load((_OUR_TASKS / name / f"{name}.yaml").read_text())
+    data = _OUR_TASKS / name / task["dataset_kwargs"]["data_files"]
+    return {**task, "dataset_kwargs": {"data_files": str(data)}}
+
+
+def _manager(others: Sequence[str]) -> Any:
+    """Return a task manager; reading the index of all tasks takes seconds, so only if need be."""
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=str(OUR_TASKS))
+    return TaskManager(include_defaults=bool(others))

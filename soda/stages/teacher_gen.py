@@ -1,6 +1,7 @@
 """Ask the teacher every prompt once."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,7 +17,7 @@ from soda.kinds import Prompts, Responses
 from soda.progress import progress
 from soda.rows import Prompt, Response, digest
 from soda.teacher.answers import read_answers
-from soda.teacher.client import TIMEOUT_SECONDS, TeacherClient, TeacherUnanswered
+from soda.teacher.client import TIMEOUT, TeacherClient, TeacherUnanswered
 from soda.teacher.journal import Journal
 
 __all__ = ["TeacherGenConfig", "teacher_gen"]
@@ -46,11 +47,16 @@ class TeacherGenConfig(Config):
     @field_validator("base_url")
     @classmethod
     def _no_secret_in_the_url(cls, url: str) -> str:
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError(f"expected http:// or https://, found '{url}'")
         if "@" in url:
             raise ValueError("expected no user or password in the URL, found one")
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError(f"expected http:// or https://, found '{url}'")
         return url
+
+    @field_validator("sampling")
+    @classmethod
+    def _one_form_of_a_number(cls, sampling: dict[str, Any]) -> dict[str, Any]:
+        return {key: _integral(value) for key, value in sampling.items()}
 
     def pin(self) -> Self:
         """Write the teacher from the environment, and the digest of given answers, into it."""
@@ -61,6 +67,18 @@ class TeacherGenConfig(Config):
             path = storage.local_path(self.answers)
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
+
+
+def _integral(value: Any) -> Any:
+    """Write `3.0` as `3`, also inside: Kubeflow makes floats of all numbers, a request must not."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _integral(inner) for key, inner in value.items()}
+        case list():
+            return [_integral(inner) for inner in value]
+    return value
 
 
 def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Responses:
@@ -114,22 +132,35 @@ async def _ask(rows: list[Prompt], config: TeacherGenConfig, journal: Journal) -
     known = journal.read(set(keys.values()))
     answers = {row: known[key] for row, key in keys.items() if key in known}
     waiting = iter([row for row in bodies if row not in answers])  # shared by all workers
-    concurrency = int(os.environ.get("SODA_TEACHER_CONCURRENCY", "8"))
+    concurrency = _concurrency()
     limits = httpx.Limits(max_connections=concurrency)
     api_key = os.environ.get("SODA_TEACHER_API_KEY")
     bar = progress("teacher-gen", total=len(rows), unit="prompts", done=len(answers))
     failures: list[str] = []
+    fatal: list[TeacherError] = []
 
     async def worker(client: TeacherClient) -> None:
+        try:
+            await ask_the_next(client)
+        except TeacherError as error:  # the others end the requests they have under way
+            fatal.append(error)
+            client.stop()
+
+    async def ask_the_next(client: TeacherClient) -> None:
         for row in waiting:
+            if fatal:
+                return
             try:
                 answer = await client.complete(bodies[row])
             except TeacherUnanswered as error:
+                if fatal:
+                    return
                 failures.append(str(error))
                 if len(failures) > config.max_failed_share * len(rows):
+                    kept = len(answers) - len(failures) + 1
                     raise TeacherError(
                         f"{config.base_url}: no answer to {len(failures)} of {len(rows)} prompts, "
-                        f"the last time: {error}; {len(answers)} answers are kept, run again"
+                        f"the last time: {error}; {kept} answers are kept, run again"
                     ) from error
                 answers[row] = _failed(str(error))
             else:
@@ -137,21 +168,43 @@ async def _ask(rows: list[Prompt], config: TeacherGenConfig, journal: Journal) -
                 answers[row] = answer
             bar.update()
 
-    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits) as http:
-        client = TeacherClient(http, config.base_url, api_key)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(worker(client))
-        except* TeacherError as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            bar.close()
+    with contextlib.closing(bar):
+        async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits) as http:
+            client = TeacherClient(http, config.base_url, api_key)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(concurrency):
+                        group.create_task(worker(client))
+            except* OSError as errors:  # the journal's disk is full
+                raise errors.exceptions[0] from None
+    if fatal:
+        raise fatal[0]
     return answers
 
 
+def _concurrency() -> int:
+    text = os.environ.get("SODA_TEACHER_CONCURRENCY") or "8"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"SODA_TEACHER_CONCURRENCY: expected 1 or more, found '{text}'")
+    return int(text)
+
+
 def _failed(detail: str) -> dict[str, Any]:
-    return {"text": "", "outcome": "failed", "tokens": None, "detail": detail, "model": None}
+    return {
+        "text": "",
+        "outcome": "failed",
+        "tokens": None,
+        "detail": detail,
+        "model": None,
+        "fingerprint": None,
+    }
+
+
+def _whole(value: Any) -> Any:
+    """Put U+FFFD for half a surrogate pair: JSON can hold one, UTF-8 and tokenizers cannot."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _write(writer: Writer, rows: list[Prompt], answers: Answers, config: TeacherGenConfig) -> None:
@@ -161,8 +214,8 @@ def _write(writer: Writer, rows: list[Prompt], answers: Answers, config: Teacher
     for row in rows:
         answer = answers.get(row.id, nothing)
         served |= {answer["model"]} - {None}
-        fingerprints |= {answer.get("fingerprint")} - {None}
-        parts = {key: answer[key] for key in ("text", "outcome", "tokens", "detail")}
+        fingerprints |= {answer["fingerprint"]} - {None}
+        parts = {key: _whole(answer[key]) for key in ("text", "outcome", "tokens", "detail")}
         Responses.write(writer, Response(prompt=row, **parts))
     writer.facts["teacher"] = {
         "endpoint": config.base_url,

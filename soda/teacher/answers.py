@@ -21,7 +21,7 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
         DataError: the file is missing, or a line is neither.
     """
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in _lines(path):
         try:
             row = json.loads(line)
             for key, answer in _batch_row(row) if "custom_id" in row else _plain_row(row):
@@ -34,12 +34,14 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            yield from (line for line in lines if line.strip())
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except OSError as error:
         raise DataError(f"{path}: expected a file of answers, found {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, found {error}") from error
 
 
 def _plain_row(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -25,6 +25,7 @@ __all__ = ["add_arguments", "serve", "serve_from_command_line"]
 
 # One port for every run: the endpoint is part of a request's identity, and so of its journal key.
 PORT = 8723
+_FINISH = {"truncated": "length", "refused": "content_filter"}
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else the body waits 40 ms for the header's ACK
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -67,7 +69,7 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
             if answer is None:
                 return self.reply(400, _error("the recorded teacher has no answer to this prompt"))
             message = {"role": "assistant", "content": answer["text"]}
-            finish = "length" if answer["outcome"] == "truncated" else "stop"
+            finish = _FINISH.get(answer["outcome"], "stop")
             choice = {"index": 0, "message": message, "finish_reason": finish}
             return self.reply(
                 200, {"object": "chat.completion", "model": model, "choices": [choice]}

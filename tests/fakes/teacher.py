@@ -47,6 +47,7 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else the body waits 40 ms for the header's ACK
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -73,7 +74,7 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     teacher = FakeTeacher(f"http://127.0.0.1:{server.server_port}/v1")
     with server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield teacher
         finally:
