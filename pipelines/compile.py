@@ -8,6 +8,7 @@ from kfp import compiler
 
 from pipelines.distill.pipeline import distill
 from soda.config import load_recipe
+from soda.errors import ConfigError
 from soda.stage import STAGES, load_stage
 
 __all__ = ["PIPELINES", "compile_pipeline", "read_recipe"]
@@ -25,13 +26,15 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
     return {
         f"{name.replace('-', '_')}_config": load_stage(name)
         .config.parse(recipe.get(name, {}))
-        .model_dump(mode="json")
+        .model_dump(mode="json", exclude_none=True)  # Kubeflow cannot hold None
         for name in STAGES
     }
 
 
 def compile_pipeline(name: str, out: Path, *, arguments: Mapping[str, Any] | None = None) -> None:
     """Write a pipeline's spec; arguments become the defaults of its parameters."""
+    if out.suffix != ".yaml":
+        raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(
         PIPELINES[name], str(out), pipeline_parameters=dict(arguments or {})

@@ -14,7 +14,7 @@ from soda.kinds import Registration
 __all__ = ["PipelineFailed", "run_compiled"]
 
 
-class PipelineFailed(SodaError):
+class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
     """A step failed; its own lines above say why."""
 
 

@@ -110,9 +110,8 @@ class Artifact:
             file = path / name
             size = file.stat().st_size if file.is_file() else None
             if size != facts["bytes"]:
-                raise ArtifactError(
-                    f"{file}: expected {facts['bytes']} bytes, found {'none' if size is None else size}"
-                )
+                found = "no file" if size is None else f"{size}"
+                raise ArtifactError(f"{file}: expected {facts['bytes']} bytes, found {found}")
             if verify and storage.file_digest(file) != facts["sha256"]:
                 raise ArtifactError(f"{file}: expected the manifest's sha256, found another")
         return cls(path, manifest)

@@ -104,7 +104,7 @@ class ChatFormat:
         return ids
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids the model sees before it answers; BOS is there once if the template has it."""
+        """Return the ids a model sees before it answers; one BOS if the template has it."""
         before, _ = self._parts
         return self._encode(self._render(messages, add_generation_prompt=True) + before)
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from soda.artifact import Artifact, work_folder
 from soda.config import Config, suggest
@@ -90,4 +90,4 @@ def run(
         return made
     if work_folder(out, parsed, opened).is_dir():
         say(f"{stage.name}: going on where an earlier run stopped")
-    return cast(Artifact, stage.function(**opened, config=parsed, out=out))
+    return stage.function(**opened, config=parsed, out=out)

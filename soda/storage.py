@@ -43,7 +43,7 @@ def local_path(location: str | Path) -> Path:
 def explain_os_errors() -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into a StorageError of one line.
 
-    safetensors reports a full disk as an error of its own that is no OSError; it is known by its text.
+    safetensors reports a full disk as an error that is no OSError; it is known by its text.
     """
     try:
         yield

@@ -109,12 +109,12 @@ def _answers(
     model: Any, chat: ChatFormat, rows: list[Response], config: EvalConfig, name: str
 ) -> Measured:
     """Sample greedy answers, and what can be told of them."""
-    from soda.student.generate import Sampling, sample
+    from soda.student.generate import Answer, Sampling, sample
 
     prompts = [chat.prompt_ids(row.prompt.messages) for row in rows]
     sampling = Sampling(0, 1, config.max_new_tokens, config.seed, config.batch_size)
     bar = progress(f"eval: {name}: answers", total=len(rows), unit="answers")
-    drawn = {}
+    drawn: dict[int, Answer] = {}
     for _, places, answers in sample(model, chat, prompts, sampling):
         drawn.update(zip(places, answers, strict=True))
         bar.update(len(places))
@@ -165,11 +165,11 @@ def _likelihoods(
         for start in range(0, len(pairs), 8):
             tokens = [tokenize(pair, chat) for pair in pairs[start : start + 8]]
             both = pair_logps(model, tokens, layout)
-            for one, chosen, rejected in zip(
+            for pair, chosen, rejected in zip(
                 tokens, both.chosen.tolist(), both.rejected.tolist(), strict=True
             ):
-                likelier = chosen / len(one.chosen) > rejected / max(1, len(one.rejected))
-                preferred[one.id] = float(likelier)
+                likelier = chosen / len(pair.chosen) > rejected / max(1, len(pair.rejected))
+                preferred[pair.id] = float(likelier)
             bar.update(len(tokens))
     bar.close()
     return {"teacher_logp": teacher_logp, "preference_accuracy": preferred}

@@ -54,7 +54,8 @@ def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
     path = _local(config.source)
     if path is not None and (found := _digest(path)) != config.source_digest:
         raise ModelError(
-            f"{config.source}: expected sha256 {config.source_digest[:12]}..., found {found[:12]}..."
+            f"{config.source}: expected sha256 {config.source_digest[:12]}..., "
+            f"found {found[:12]}..."
         )
     with Model.create(out, config=config, inputs={}) as writer:
         if path is None:

@@ -22,7 +22,7 @@ _PROMPT_CODES = {
 }
 
 
-class TeacherUnanswered(Exception):
+class TeacherUnanswered(Exception):  # noqa: N818 - it says what happened
     """Every try failed for a reason that may pass; the message says the last one."""
 
 

@@ -28,6 +28,10 @@ PORT = 8723
 _FINISH = {"truncated": "length", "refused": "content_filter"}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the default of 5 makes a client with 8 connections wait a second
+
+
 def _error(message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error", "code": None}}
 
@@ -47,7 +51,7 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # else the body waits 40 ms for the header's ACK
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             pass
 
         def reply(self, status: int, body: dict[str, Any]) -> None:
@@ -58,10 +62,10 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
             self.end_headers()
             self.wfile.write(data)
 
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             self.reply(200, {"object": "list", "data": [{"id": model, "object": "model"}]})
 
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if body.get("model") != model:
                 return self.reply(404, _error(f"this recording is called '{model}'"))
@@ -76,9 +80,9 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
             )
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = _Server(("127.0.0.1", port), Handler)
     except OSError:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = _Server(("127.0.0.1", 0), Handler)
         say(f"recorded teacher: port {port} is taken, using {server.server_port}")
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -138,7 +138,7 @@ def collate(rows: Sequence[Row], layout: Layout) -> Batch:
 
 
 def _shared_mask(segment_RT: Tensor) -> Tensor:
-    """Return what is added to attention scores, (R, 1, T, T): each answer sees prompt and itself."""
+    """Return what is added to the scores, (R, 1, T, T): an answer sees the prompt and itself."""
     query, key = segment_RT[:, :, None], segment_RT[:, None, :]
     causal = torch.ones(segment_RT.shape[1], segment_RT.shape[1], dtype=torch.bool).tril()
     seen = causal & ((key == -1) | (key == query))

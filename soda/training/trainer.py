@@ -132,7 +132,9 @@ class Trainer:
         figures = mean_over_processes(sums, len(self.validation), self.accelerator)
         if self.accelerator.is_main_process:
             metrics.write(position, f"{phase.name}-check", figures)
-        rewards = f"chosen reward {figures['chosen_reward']:+.4f}, accuracy {figures['accuracy']:.2f}"
+        rewards = (
+            f"chosen reward {figures['chosen_reward']:+.4f}, accuracy {figures['accuracy']:.2f}"
+        )
         say(
             f"train: {phase.name} step {position.step}, validation: "
             f"{rewards + ', ' if position.step else ''}"

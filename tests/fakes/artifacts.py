@@ -34,9 +34,7 @@ def make_prompts(root: Path, count: int = 40) -> soda.Prompts:
 def make_base(root: Path, name: str = "smollm2") -> soda.Model:
     """Return an imported tiny student."""
     source = save_student(root / "source", name)
-    return soda.run(
-        "import-student", inputs={}, config={"source": str(source)}, out=root / "base"
-    )
+    return soda.run("import-student", inputs={}, config={"source": str(source)}, out=root / "base")
 
 
 def teacher_config(teacher: FakeTeacher) -> dict[str, Any]:
@@ -65,4 +63,5 @@ def make_pairs(root: Path, teacher: FakeTeacher, name: str = "smollm2") -> dict[
         config={},
         out=root / "pairs",
     )
-    return {"prompts": prompts, "base": base, "teacher": answers, "student": student, "pairs": pairs}
+    inputs = {"prompts": prompts, "base": base}
+    return {**inputs, "teacher": answers, "student": student, "pairs": pairs}

@@ -18,7 +18,11 @@ def completion(text: str, finish: str = "stop", **message: Any) -> Reply:
     """A good answer."""
     choice = {"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
     usage = {"prompt_tokens": 5, "completion_tokens": len(text.split())}
-    return 200, {}, {"model": "fake-1", "system_fingerprint": "fp", "choices": [choice], "usage": usage}
+    return (
+        200,
+        {},
+        {"model": "fake-1", "system_fingerprint": "fp", "choices": [choice], "usage": usage},
+    )
 
 
 def error(status: int, message: str, code: str | None = None, **headers: str) -> Reply:
@@ -40,6 +44,10 @@ class FakeTeacher:
     keys: list[str | None] = field(default_factory=list)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the default of 5 makes a client with 8 connections wait a second
+
+
 @contextmanager
 def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
     """Serve while the block runs."""
@@ -52,7 +60,7 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
         def log_message(self, *args: Any) -> None:
             pass
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][-1]["content"]
             with lock:
@@ -71,7 +79,7 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     teacher = FakeTeacher(f"http://127.0.0.1:{server.server_port}/v1")
     with server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -64,7 +64,10 @@ def test_the_default_system_prompt_is_not_put_in_twice(name):
     ("template", "problem"),
     [
         (None, "expected a chat template, found none"),
-        ("{% for m in messages %}{{ m['content'] }} {% endfor %}", "ends an answer with a special token"),
+        (
+            "{% for m in messages %}{{ m['content'] }} {% endfor %}",
+            "ends an answer with a special token",
+        ),
         ("{% if add_generation_prompt %}Q:{% endif %}{{ messages[-1]['content'] }}", "is a prefix"),
     ],
 )

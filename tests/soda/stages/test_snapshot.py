@@ -24,8 +24,9 @@ def test_every_prompt_gets_one_answer_in_its_place(made):
     assert sum(facts["outcomes"].values()) == len(student)
     assert facts["student"]["weights_digest"] == made["base"].weights_digest
     assert facts["student"]["sampling"]["temperature"] == 0.8
-    assert ChatFormat.load(student.path / "tokenizer").template_digest == (
-        facts["student"]["template_digest"]
+    assert (
+        ChatFormat.load(student.path / "tokenizer").template_digest
+        == (facts["student"]["template_digest"])
     )
 
 
@@ -71,7 +72,7 @@ def test_a_new_teacher_leaves_the_snapshot_as_it_is(made, tmp_path, monkeypatch)
     begun = time.monotonic()
     again = snapshot(made, tmp_path / "again")
     assert again.digest == first.digest and time.monotonic() - begun < 1
-    assert os.path.samefile(first.path / "responses.jsonl", again.path / "responses.jsonl")
+    assert (first.path / "responses.jsonl").samefile(again.path / "responses.jsonl")
 
 
 def test_more_prompts_make_another_snapshot(made, tmp_path):

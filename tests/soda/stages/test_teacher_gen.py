@@ -1,0 +1,426 @@
+"""Asking the teacher: every prompt once, whatever happens, and nothing secret on the disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+import soda
+from soda.cli import main
+from soda.errors import ArtifactError, ConfigError, DataError, TeacherError
+from tests.fakes.artifacts import make_prompts
+from tests.fakes.teacher import completion, echo, error, fake_teacher
+
+COUNT = 12
+SECRET = "canary-3f9a"
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.005)
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    return make_prompts(tmp_path_factory.mktemp("prompts"), COUNT)
+
+
+@pytest.fixture(scope="module")
+def texts(prompts):
+    return [row.messages[-1]["content"] for row in prompts.rows()]
+
+
+def config(teacher, **values):
+    return {"base_url": getattr(teacher, "url", teacher), "model": "big", **values}
+
+
+def generate(prompts, out, values):
+    return soda.run("teacher-gen", inputs={"prompts": prompts.path}, config=values, out=out)
+
+
+def command(prompts, out, values):
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in values.items()]
+    return ["teacher-gen", "--prompts", str(prompts.path), "--out", str(out), *sets]
+
+
+def refused(prompts, out, values, capsys):
+    """Run the command line, expect a refusal, and return its one line."""
+    with pytest.raises(SystemExit) as ended:
+        main(command(prompts, out, values))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " elapsed, " not in line]
+    assert ended.value.code == 2 and not out.exists() and len(lines) == 1
+    return lines[0]
+
+
+def asked_number(body):
+    return int(body["messages"][-1]["content"].rstrip(".").split()[-1])
+
+
+# --- what it makes
+
+
+def test_every_prompt_ends_as_one_row_in_order_and_is_counted(prompts, tmp_path):
+    endings = [
+        completion("cut", "length"),
+        completion("", refusal="no"),
+        completion(""),
+        error(400, "too long", "context_length_exceeded"),
+    ]
+
+    def behaviour(body, times):
+        number = asked_number(body)
+        time.sleep(0.02 * (COUNT - number) / COUNT)  # the first answers come last
+        return endings[number] if number < len(endings) else echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher))
+    rows = list(made.rows())
+    assert [row.prompt for row in rows] == list(prompts.rows())
+    ends = ["truncated", "refused", "empty", "failed"]
+    assert [row.outcome for row in rows] == ends + ["answered"] * (COUNT - 4)
+    assert all(row.text.endswith(row.prompt.messages[-1]["content"]) for row in rows[4:])
+    assert [row.detail for row in rows[:5]] == [
+        None,
+        "no",
+        None,
+        "context_length_exceeded: too long",
+        None,
+    ]
+    facts = made.manifest["facts"]
+    assert facts["outcomes"] == {"answered": COUNT - 4} | dict.fromkeys(ends, 1)
+    assert facts["teacher"]["served"] == ["big", "fake-1"] and len(made) == COUNT
+    assert set(teacher.asked.values()) == {1}
+
+
+def test_the_request_is_the_prompt_the_model_and_the_sampling(prompts, tmp_path):
+    bodies = []
+
+    def behaviour(body, times):
+        bodies.append(body)
+        return echo(body, times)
+
+    sampling = {"temperature": 0.7, "max_tokens": 9, "stop": ["\n"]}
+    with fake_teacher(behaviour) as teacher:
+        generate(prompts, tmp_path / "out", config(teacher, sampling=sampling))
+    expected = [{"model": "big", "messages": row.messages, **sampling} for row in prompts.rows()]
+    key = json.dumps
+    assert sorted(bodies, key=key) == sorted(expected, key=key)
+
+
+def test_a_second_run_elsewhere_asks_for_nothing_and_makes_the_same(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        first = generate(prompts, tmp_path / "first", config(teacher))
+        second = generate(prompts, tmp_path / "second", config(teacher))
+    assert first.digest == second.digest
+    assert teacher.asked.total() == COUNT
+
+
+def test_another_model_sampling_or_endpoint_asks_again(prompts, tmp_path):
+    with fake_teacher() as teacher, fake_teacher() as other:
+        generate(prompts, tmp_path / "a", config(teacher))
+        generate(prompts, tmp_path / "b", config(teacher, model="bigger"))
+        generate(prompts, tmp_path / "c", config(teacher, sampling={"max_tokens": 7}))
+        assert set(teacher.asked.values()) == {3}
+        generate(prompts, tmp_path / "d", config(other))
+        assert set(other.asked.values()) == {1}
+
+
+def test_numbers_from_kubeflow_make_the_same_request(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        ours = {"max_tokens": 7, "temperature": 0.5, "logit_bias": {"5": -100}}
+        theirs = {"max_tokens": 7.0, "temperature": 0.5, "logit_bias": {"5": -100.0}}
+        first = generate(prompts, tmp_path / "a", config(teacher, sampling=ours))
+        second = generate(prompts, tmp_path / "b", config(teacher, sampling=theirs))
+    assert first.digest == second.digest
+    assert teacher.asked.total() == COUNT
+
+
+def test_half_a_character_in_an_answer_is_replaced(prompts, tmp_path):
+    with fake_teacher(lambda body, times: completion("cut \ud83d", "length")) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher))
+    assert {row.text for row in made.rows()} == {"cut \ufffd"}
+
+
+def test_the_environment_wins_over_the_recipe_and_is_recorded(prompts, tmp_path, monkeypatch):
+    with fake_teacher() as teacher:
+        monkeypatch.setenv("SODA_TEACHER_BASE_URL", teacher.url)
+        monkeypatch.setenv("SODA_TEACHER_MODEL", "biggest")
+        made = generate(prompts, tmp_path / "out", config("http://127.0.0.1:1/v1"))
+    for place in (made.manifest["config"], made.manifest["facts"]["teacher"]):
+        assert place["model"] == "biggest"
+    assert made.manifest["config"]["base_url"] == teacher.url
+    assert made.manifest["facts"]["teacher"]["endpoint"] == teacher.url
+
+
+# --- what it survives
+
+
+def start(prompts, out, values, concurrency=2):
+    return subprocess.Popen(
+        [sys.executable, "-m", "soda", *command(prompts, out, values)],
+        env={**os.environ, "SODA_TEACHER_CONCURRENCY": str(concurrency)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_run_goes_on_and_asks_for_no_kept_answer_again(tmp_path):
+    prompts = make_prompts(tmp_path, 40)
+    out, journal = tmp_path / "run" / "out", tmp_path / "run" / ".soda/journal/teacher.jsonl"
+
+    def slow(body, times):
+        time.sleep(0.03)
+        return echo(body, times)
+
+    with fake_teacher(slow) as teacher:
+        running = start(prompts, out, config(teacher))
+        deadline = time.monotonic() + 30
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 10:
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.005)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        assert not out.exists()
+        kept = {json.loads(line)["answer"]["text"] for line in journal.read_text().splitlines()}
+        time.sleep(0.1)  # the server ends what it was asked
+        before = Counter(teacher.asked)
+        assert 10 <= len(kept) < 40
+
+        resumed = start(prompts, out, config(teacher))
+        assert "going on" in resumed.communicate(timeout=60)[1] and resumed.returncode == 0
+        again = teacher.asked - before
+        assert not kept & {f"The answer to: {text}" for text in again}
+        assert len(again) + len(kept) == 40 and set(again.values()) == {1}
+        undisturbed = generate(prompts, tmp_path / "other" / "out", config(teacher))
+    assert soda.Responses.open(out, verify=True).digest == undisturbed.digest
+
+
+def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", "4")
+    broken = threading.Event()
+
+    def behaviour(body, times):
+        if asked_number(body) == 3 and not broken.is_set():
+            broken.set()
+            return error(400, "what is this?")
+        broken.wait(5)
+        time.sleep(0.2)  # so that these three end after the error
+        return echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        with pytest.raises(TeacherError, match="what is this"):
+            generate(prompts, tmp_path / "out", config(teacher))
+        assert teacher.asked.total() == 4
+        generate(prompts, tmp_path / "out", config(teacher))
+    assert max(teacher.asked.values()) == 2 and teacher.asked.total() == COUNT + 1
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(prompts, tmp_path):
+    with fake_teacher(lambda body, times: completion("long " * 300)) as teacher:
+        words = command(prompts, tmp_path / "out", config(teacher))
+        limited = ["bash", "-c", 'ulimit -f 6; exec "$@"', "bash", sys.executable, "-m", "soda"]
+        ran = subprocess.run([*limited, *words], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 2 and "expected to write, found: File too large" in ran.stderr
+        assert "Traceback" not in ran.stderr and not (tmp_path / "out").exists()
+        made = generate(prompts, tmp_path / "out", config(teacher))
+    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert {row.text for row in made.rows()} == {"long " * 300}
+
+
+def test_few_unanswered_prompts_are_recorded_and_not_kept(prompts, tmp_path):
+    def behaviour(body, times):
+        return error(503, "busy") if asked_number(body) < 2 and times < 6 else echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        made = generate(prompts, tmp_path / "a", config(teacher, max_failed_share=2 / COUNT))
+        again = generate(prompts, tmp_path / "b", config(teacher, max_failed_share=2 / COUNT))
+    assert [row.outcome for row in made.rows()] == ["failed"] * 2 + ["answered"] * (COUNT - 2)
+    assert next(made.rows()).detail == "503 busy"
+    assert again.manifest["facts"]["outcomes"] == {"answered": COUNT}
+
+
+def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", "1")
+
+    def behaviour(body, times):
+        return error(503, "busy") if asked_number(body) >= 9 else echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        expected = "no answer to 2 of 12 prompts, the last time: 503 busy; 9 answers are kept"
+        with pytest.raises(TeacherError, match=expected):
+            generate(prompts, tmp_path / "out", config(teacher, max_failed_share=0.1))
+    assert not (tmp_path / "out").exists()
+
+
+# --- what it refuses
+
+
+def test_a_teacher_that_cannot_be_reached_is_one_line(prompts, tmp_path, capsys):
+    with fake_teacher() as teacher:
+        pass
+    line = refused(prompts, tmp_path / "out", config(teacher), capsys)
+    assert line.startswith(f"soda: {teacher.url}: no answer to 1 of {COUNT} prompts")
+    assert "ConnectError" in line
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (error(401, "who?"), "the key in SODA_TEACHER_API_KEY was refused: who?"),
+        (error(404, "gone"), "no model 'big' there: gone"),
+        (error(429, "pay", "insufficient_quota"), "the quota is used up"),
+    ],
+)
+def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, problem):
+    with fake_teacher(lambda body, times: reply) as teacher:
+        assert problem in refused(prompts, tmp_path / "out", config(teacher), capsys)
+    assert teacher.asked.total() <= 8  # those that were under way
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, "expected a teacher, found none: set SODA_TEACHER_BASE_URL"),
+        ({"model": "big"}, "expected a teacher"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, "expected a teacher"),
+        ({"base_url": "ftp://host"}, "base_url: expected http:// or https://"),
+        ({"base_url": f"https://me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
+        ({"base_url": f"me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
+    ],
+)
+def test_a_config_that_names_no_teacher_is_refused(prompts, tmp_path, capsys, values, problem):
+    line = refused(prompts, tmp_path / "out", values, capsys)
+    assert problem in line and SECRET not in line
+
+
+def test_a_password_in_the_environments_url_is_refused(prompts, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SODA_TEACHER_BASE_URL", f"https://me:{SECRET}@host/v1")
+    line = refused(prompts, tmp_path / "out", {"model": "big"}, capsys)
+    assert "expected no user or password" in line and SECRET not in line
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_concurrency_that_asks_nothing_is_refused(prompts, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", value)
+    with fake_teacher() as teacher, pytest.raises(ConfigError, match="SODA_TEACHER_CONCURRENCY"):
+        generate(prompts, tmp_path / "out", config(teacher))
+
+
+def test_an_input_of_another_kind_is_refused(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        answers = generate(prompts, tmp_path / "answers", config(teacher))
+        with pytest.raises(ArtifactError, match="expected 'prompts', found 'responses'"):
+            generate(answers, tmp_path / "out", config(teacher))
+
+
+def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
+    def behaviour(body, times):  # quotes the key wherever it can
+        if asked_number(body) == 0:
+            return error(400, f"too long for {SECRET}", "context_length_exceeded")
+        if asked_number(body) == 1:
+            return error(503, f"busy with {SECRET}", Retry_After="0")
+        return error(429, SECRET, Retry_After="0") if times == 0 else echo(body, times)
+
+    def run(out, teacher, **values):
+        return subprocess.run(
+            [sys.executable, "-m", "soda", *command(prompts, out, config(teacher, **values))],
+            env={**os.environ, "SODA_TEACHER_API_KEY": SECRET, "SODA_STORE": f"{tmp_path}/store"},
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+
+    with (
+        fake_teacher(behaviour) as teacher,
+        fake_teacher(lambda body, times: error(401, f"bad key {SECRET}")) as strict,
+    ):
+        ran = run(tmp_path / "out", teacher, max_failed_share=0.1)
+        stopped = run(tmp_path / "stopped", strict)
+    assert (ran.returncode, stopped.returncode) == (0, 2), ran.stderr + stopped.stderr
+    assert set(teacher.keys + strict.keys) == {f"Bearer {SECRET}"}
+    made = soda.Responses.open(tmp_path / "out")
+    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT - 2, "failed": 2}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"manifest.json", "responses.jsonl", "teacher.jsonl"} <= {path.name for path in files}
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in ran.stdout + ran.stderr + stopped.stdout + stopped.stderr
+
+
+# --- answers that are there already
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_given_answers_need_no_teacher_and_missing_ones_are_failed(prompts, texts, tmp_path):
+    ids = [row.id for row in prompts.rows()]
+    rows = [
+        {"prompt": texts[0], "response": "zero", "model": "gpt-x"},
+        {"id": ids[1], "response": "one"},
+        {"messages": [{"role": "user", "content": texts[2]}], "response": "two"},
+        {"id": "unknown", "response": "to nobody"},
+    ]
+    answers = write(tmp_path / "answers.jsonl", rows)
+    made = generate(prompts, tmp_path / "out", {"answers": answers})
+    found = list(made.rows())
+    assert [row.text for row in found] == ["zero", "one", "two"] + [""] * (COUNT - 3)
+    assert found[3].detail == "not among the given answers"
+    assert made.manifest["facts"]["outcomes"] == {"answered": 3, "failed": COUNT - 3}
+    assert made.manifest["facts"]["teacher"]["model"] == "gpt-x"
+
+
+def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
+    ids = [row.id for row in prompts.rows()]
+
+    def line(name, content, finish):
+        choice = {"message": {"content": content}, "finish_reason": finish}
+        response = {"status_code": 200, "body": {"model": "gpt-x", "choices": [choice]}}
+        return {"custom_id": name, "response": response, "error": None}
+
+    broken = {"custom_id": ids[2], "response": None, "error": {"code": "batch_expired"}}
+    rows = [line(ids[0], "zero", "stop"), line(ids[1], "on", "length"), broken]
+    answers = write(tmp_path / "batch.jsonl", rows)
+    with fake_teacher() as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher, answers=answers))
+    found = list(made.rows())
+    assert [row.outcome for row in found[:3]] == ["answered", "truncated", "answered"]
+    assert [row.text for row in found[:2]] == ["zero", "on"]
+    assert set(teacher.asked) == set(texts[2:])
+    assert made.manifest["facts"]["teacher"]["served"] == ["fake-1", "gpt-x"]
+
+
+def test_the_place_of_the_answers_does_not_matter_and_their_content_does(prompts, tmp_path, texts):
+    rows = [{"prompt": text, "response": "yes"} for text in texts]
+    (tmp_path / "moved").mkdir()
+    one = write(tmp_path / "a.jsonl", rows)
+    two = write(tmp_path / "moved" / "b.jsonl", rows)
+    three = write(tmp_path / "c.jsonl", [*rows[1:], {"prompt": texts[0], "response": "no"}])
+    digests = [
+        generate(prompts, tmp_path / f"out{number}", {"answers": path}).digest
+        for number, path in enumerate((one, two, three))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_answers_that_changed_under_a_pinned_digest_are_refused(prompts, texts, tmp_path):
+    answers = write(tmp_path / "a.jsonl", [{"prompt": texts[0], "response": "yes"}])
+    values = {"answers": answers, "answers_digest": "0" * 64}
+    with pytest.raises(ConfigError, match=r"a\.jsonl: expected sha256 000000000000\.\.\., found"):
+        generate(prompts, tmp_path / "out", values)
+
+
+def test_a_bad_line_among_the_answers_is_named(prompts, texts, tmp_path, capsys):
+    answers = write(tmp_path / "a.jsonl", [{"prompt": texts[0], "response": "yes"}, {"id": 3}])
+    with pytest.raises(DataError, match=r"a\.jsonl:2: expected prompt and response"):
+        generate(prompts, tmp_path / "out", {"answers": answers})
+    missing = {"answers": str(tmp_path / "none.jsonl")}
+    assert "none.jsonl: expected a file" in refused(prompts, tmp_path / "out", missing, capsys)
