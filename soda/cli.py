@@ -1,6 +1,8 @@
 """The command line: one subcommand for each stage, read from the stage's signature."""
 
 import argparse
+import ast
+import importlib.util
 import inspect
 import sys
 from pathlib import Path
@@ -50,7 +52,11 @@ def _dispatch(words: list[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     wanted = next((word for word in words if not word.startswith("-")), None)
     for name in STAGES:
-        command = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(
+            name,
+            help=_first_line(STAGES[name].partition(":")[0]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if name == wanted:  # only the wanted stage is imported: `soda --help` stays fast
             _describe(command, name)
     recorded = commands.add_parser("recorded-teacher", help="serve recorded answers on loopback")
@@ -60,6 +66,13 @@ def _dispatch(words: list[str]) -> None:
         server.add_arguments(recorded)
         raise SystemExit(server.serve_from_command_line(parser.parse_args(words)))
     _run_stage(parser.parse_args(words))
+
+
+def _first_line(module: str) -> str:
+    """Return the first line of a module's docstring, without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None, "the stages are ours"
+    return (ast.get_docstring(ast.parse(Path(spec.origin).read_bytes())) or "").splitlines()[0]
 
 
 def _describe(command: argparse.ArgumentParser, name: str) -> None:

@@ -132,13 +132,10 @@ class Trainer:
         figures = mean_over_processes(sums, len(self.validation), self.accelerator)
         if self.accelerator.is_main_process:
             metrics.write(position, f"{phase.name}-check", figures)
-        rewards = (
-            f"chosen reward {figures['chosen_reward']:+.4f}, accuracy {figures['accuracy']:.2f}"
-        )
         say(
-            f"train: {phase.name} step {position.step}, validation: "
-            f"{rewards + ', ' if position.step else ''}"
-            f"chosen log-probability {figures['chosen_logp']:.3f} a token"
+            f"train: {phase.name} step {position.step}, validation: chosen log-probability "
+            f"{figures['chosen_logp']:.3f} a token, chosen reward {figures['chosen_reward']:+.3f}, "
+            f"margin {figures['margin']:+.3f}"
         )
         if figures["chosen_reward"] >= self.chosen_reward_floor:
             return None
