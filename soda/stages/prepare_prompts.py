@@ -124,7 +124,7 @@ def _messages(row: dict[str, Any], where: str, config: PreparePromptsConfig) -> 
         )
     value = next((row[column] for column in columns if row.get(column) is not None), "")
     if isinstance(value, str):
-        messages = [{"role": "user", "content": value}]
+        messages = [{"role": "user", "content": _text(value, where)}]
     else:
         messages = [_message(turn, where) for turn in value]
     while messages and messages[-1]["role"] == "assistant":
@@ -148,7 +148,15 @@ def _message(turn: Any, where: str) -> Message:
             f"{where}: expected role system, user or assistant and text, found {role!r} and "
             f"{type(content).__name__}"
         )
-    return {"role": role, "content": content}
+    return {"role": role, "content": _text(content, where)}
+
+
+def _text(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: expected text, found half a surrogate pair") from error
+    return text
 
 
 def _rows(config: PreparePromptsConfig) -> Iterator[dict[str, Any]]:

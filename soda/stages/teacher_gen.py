@@ -56,6 +56,11 @@ class TeacherGenConfig(Config):
     @field_validator("sampling")
     @classmethod
     def _one_form_of_a_number(cls, sampling: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted({"model", "messages", "stream", "n"} & sampling.keys())
+        if taken:
+            raise ValueError(
+                f"expected sampling values, found '{taken[0]}', which soda sets itself"
+            )
         return {key: _integral(value) for key, value in sampling.items()}
 
     def pin(self) -> Self:

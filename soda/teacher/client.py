@@ -156,10 +156,13 @@ def _read_answer(response: httpx.Response) -> dict[str, Any]:
 def _read_refusal(url: str, body: dict[str, Any], response: httpx.Response) -> dict[str, Any]:
     """Return the outcome of a prompt the API will not take, or raise if it takes none at all."""
     code, message = _error_of(response)
-    if response.status_code == 400 and code in _PROMPT_CODES:
+    # vLLM and TGI name no code for a prompt that is too long: 400 or 422, and a sentence
+    too_long = "context length" in message or "inputs tokens" in message
+    outcome = "failed" if too_long else _PROMPT_CODES.get(code)
+    if response.status_code in (400, 422) and outcome:
         return {
             "text": "",
-            "outcome": _PROMPT_CODES[code],
+            "outcome": outcome,
             "tokens": None,
             "detail": f"{code}: {message}",
             "model": body["model"],

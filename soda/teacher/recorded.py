@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from soda.errors import DataError
+from soda.errors import ConfigError, DataError
 from soda.progress import say
 from soda.rows import digest
 from soda.storage import file_digest
@@ -105,10 +105,25 @@ def serve_from_command_line(arguments: argparse.Namespace) -> int:
     """Serve, run the command, and return its exit code; without a command, serve until stopped."""
     command = arguments.run[1:] if arguments.run[:1] == ["--"] else arguments.run
     if command and os.environ.get("SODA_TEACHER_BASE_URL"):
-        return subprocess.run(command, check=False).returncode
+        return _run(command, {})
     with serve(arguments.file, arguments.port) as (url, model):
         say(f"recorded teacher: SODA_TEACHER_BASE_URL={url} SODA_TEACHER_MODEL={model}")
         if not command:
             threading.Event().wait()
-        environment = {"SODA_TEACHER_BASE_URL": url, "SODA_TEACHER_MODEL": model}
+        direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+        return _run(
+            command,
+            {
+                "SODA_TEACHER_BASE_URL": url,
+                "SODA_TEACHER_MODEL": model,
+                "NO_PROXY": direct,
+                "no_proxy": direct,
+            },
+        )
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    try:
         return subprocess.run(command, check=False, env={**os.environ, **environment}).returncode
+    except OSError as error:
+        raise ConfigError(f"{command[0]}: expected a command, found {error.strerror}") from error

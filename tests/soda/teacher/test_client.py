@@ -27,6 +27,13 @@ def ask(url, key=None):
     return asyncio.run(send())
 
 
+async def arrived(teacher, count):
+    """Wait until the server was asked this often, and a little for its reply."""
+    while teacher.asked.total() < count:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.15)
+
+
 def first(*replies):
     """Give these replies, one a request, and then a good answer."""
     return lambda body, times: replies[times] if times < len(replies) else completion("good")
@@ -109,18 +116,18 @@ def test_a_429_makes_every_request_wait():
 
     def behaviour(body, times):
         seen.append(time.monotonic())
-        return error(429, "slow down", Retry_After="0.4") if times == 0 else completion("good")
+        return error(429, "slow down", Retry_After="0.6") if times == 0 else completion("good")
 
     async def second_while_the_first_waits(url):
         async with httpx.AsyncClient() as http:
             client = TeacherClient(http, url, None)
             one = asyncio.create_task(client.complete(BODY))
-            await asyncio.sleep(0.2)
+            await arrived(teacher, 1)
             await asyncio.gather(one, client.complete(BODY))
 
     with fake_teacher(behaviour) as teacher:
         asyncio.run(second_while_the_first_waits(teacher.url))
-    assert len(seen) == 3 and min(seen[1:]) - seen[0] >= 0.39
+    assert len(seen) == 3 and min(seen[1:]) - seen[0] >= 0.59
 
 
 def test_a_429_uses_up_no_attempt():
@@ -219,16 +226,16 @@ def test_stopping_ends_the_waits_but_not_the_request_under_way():
     def behaviour(body, times):
         if times == 0:
             return error(429, "slow down", Retry_After="600")
-        time.sleep(0.2)
+        time.sleep(0.4)
         return completion("good")
 
     async def stop_while_they_run(url):
         async with httpx.AsyncClient() as http:
             waiting, running = TeacherClient(http, url, None), TeacherClient(http, url, None)
             tasks = [asyncio.create_task(waiting.complete(BODY))]
-            await asyncio.sleep(0.1)
+            await arrived(teacher, 1)
             tasks.append(asyncio.create_task(running.complete(BODY)))
-            await asyncio.sleep(0.1)
+            await arrived(teacher, 2)
             waiting.stop()
             running.stop()
             return await asyncio.gather(*tasks, return_exceptions=True)
