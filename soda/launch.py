@@ -13,9 +13,11 @@ import yaml
 
 from soda.artifact import Artifact
 from soda.errors import SodaError
-from soda.stage import load_stage, run
+from soda.stage import prepare
 
 __all__ = ["launch", "refuse"]
+
+_DISTRIBUTED = {"train"}  # the stages that several processes can share
 
 
 def refuse(error: SodaError) -> SystemExit:
@@ -29,28 +31,30 @@ def launch(
 ) -> Artifact:
     """Run a stage like `soda.run`, and end the process with one line and code 2 if it refuses.
 
-    SODA_ACCELERATE holds the arguments of `accelerate launch`, such as `--num_processes 8
-    --use_fsdp`. Without it the stage runs in this process.
+    SODA_ACCELERATE holds the arguments of `accelerate launch` for training, such as `--multi_gpu
+    --num_processes 8`. Without it, and for the other stages, this process does the work.
 
     Raises:
         SystemExit: the stage refused (code 2), or a launched process failed (its own code).
     """
-    arguments = os.environ.get("SODA_ACCELERATE")
     try:
-        if arguments is None:
-            return run(name, inputs=inputs, config=config, out=out)
-        stage = load_stage(name)
-        stage.config.parse(config)
+        call = prepare(name, inputs=inputs, config=config, out=out)
+        made = call.reuse()
+        if made is not None:
+            return made
+        arguments = os.environ.get("SODA_ACCELERATE")
+        if arguments is None or call.stage.name not in _DISTRIBUTED:
+            return call.run()
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as recipe:
-            yaml.safe_dump({stage.name: dict(config)}, recipe)
+            yaml.safe_dump({call.stage.name: dict(config)}, recipe)
             recipe.flush()
             command = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(arguments)]
-            command += ["-m", "soda", stage.name, "--recipe", recipe.name, "--out", str(out)]
+            command += ["-m", "soda", call.stage.name, "--recipe", recipe.name, "--out", str(out)]
             for key, path in inputs.items():
                 command += [f"--{key}", str(path)]
             code = subprocess.run(command, check=False).returncode
         if code:
             raise SystemExit(code)
-        return stage.output.open(out)
+        return call.stage.output.open(out)
     except SodaError as error:
         raise refuse(error) from None

@@ -13,7 +13,7 @@ from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
 from soda.progress import say
 
-__all__ = ["STAGES", "Stage", "load_stage", "run"]
+__all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
 
 # In the order a pipeline runs them: name -> where its function is.
 STAGES = {
@@ -61,6 +61,47 @@ def load_stage(name: str) -> Stage:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A stage with everything it needs: opened inputs, checked config, the folder to make."""
+
+    stage: Stage
+    inputs: dict[str, Artifact]
+    config: Config
+    out: Path
+
+    def reuse(self) -> Artifact | None:
+        """Return what the stage made before of the same code, config and inputs, if anything."""
+        made = self.stage.output.reuse(self.out, config=self.config, inputs=self.inputs)
+        if made is not None:
+            say(f"{self.stage.name}: nothing to do, reusing {made.digest[:12]}")
+        return made
+
+    def run(self) -> Artifact:
+        """Run the stage."""
+        if work_folder(self.out, self.config, self.inputs).is_dir():
+            say(f"{self.stage.name}: going on where an earlier run stopped")
+        return self.stage.function(**self.inputs, config=self.config, out=self.out)
+
+
+def prepare(
+    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+) -> Call:
+    """Check everything that can be checked before a stage runs.
+
+    Raises:
+        SodaError: an input or a config value is wrong; nothing was written.
+    """
+    stage = load_stage(name)
+    if inputs.keys() != stage.inputs.keys():
+        expected = ", ".join(stage.inputs) or "none"
+        raise ArtifactError(
+            f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
+        )
+    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
+    return Call(stage, opened, stage.config.parse(config), Path(out))
+
+
 def run(
     name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
 ) -> Artifact:
@@ -75,19 +116,6 @@ def run(
     Raises:
         SodaError: something the user can mend; `out` is as it was before.
     """
-    stage = load_stage(name)
-    if inputs.keys() != stage.inputs.keys():
-        expected = ", ".join(stage.inputs) or "none"
-        raise ArtifactError(
-            f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
-        )
-    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
-    parsed = stage.config.parse(config)
-    out = Path(out)
-    made = stage.output.reuse(out, config=parsed, inputs=opened)
-    if made is not None:
-        say(f"{stage.name}: nothing to do, reusing {made.digest[:12]}")
-        return made
-    if work_folder(out, parsed, opened).is_dir():
-        say(f"{stage.name}: going on where an earlier run stopped")
-    return stage.function(**opened, config=parsed, out=out)
+    call = prepare(name, inputs=inputs, config=config, out=out)
+    made = call.reuse()
+    return call.run() if made is None else made
