@@ -130,7 +130,7 @@ class Artifact:
         folder = work_folder(out, config, inputs)
         with storage.lock(folder / "lock"), storage.explain_os_errors():
             writer = Writer(folder)
-            with writer.closing():
+            with writer.cleaning_up():
                 yield writer
             manifest = {
                 "kind": cls.kind,
@@ -235,10 +235,15 @@ class Writer:
         self.write(DROPS, {"id": row_id, "reason": reason, "detail": detail})
 
     @contextlib.contextmanager
-    def closing(self) -> Iterator[None]:
-        """Close every file at the end, also after an error."""
+    def cleaning_up(self) -> Iterator[None]:
+        """Close every file at the end; after an error keep nothing but what a next try can use."""
         try:
             yield
+        except BaseException:
+            storage.remove_tree(self.path)
+            if not any(self.work.iterdir()):
+                storage.remove_tree(self.work.parent)
+            raise
         finally:
             for file in self._open.values():
                 file.close()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from soda.errors import ConfigError
 
-__all__ = ["Config", "load_recipe", "parse_assignment"]
+__all__ = ["Config", "load_recipe", "parse_assignment", "suggest"]
 
 
 class Config(BaseModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soda.artifact import Artifact, work_folder
+from soda.artifact import WORK, Artifact, work_folder
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
 from soda.progress import say
@@ -79,7 +79,7 @@ class Call:
 
     def run(self) -> Artifact:
         """Run the stage."""
-        if work_folder(self.out, self.config, self.inputs).is_dir():
+        if (work_folder(self.out, self.config, self.inputs) / WORK).is_dir():
             say(f"{self.stage.name}: going on where an earlier run stopped")
         return self.stage.function(**self.inputs, config=self.config, out=self.out)
 

@@ -19,6 +19,7 @@ __all__ = [
     "link_tree",
     "local_path",
     "lock",
+    "make_read_only",
     "publish",
     "remove_tree",
     "write_atomically",
