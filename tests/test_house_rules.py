@@ -19,7 +19,7 @@ LAYERS = [
     {"stage"},
     {"stages"},
     {"teacher", "student", "training", "evaluation", "registry"},
-    {"kinds", "chat"},
+    {"kinds", "chat", "weights"},
     {"artifact"},
     {"rows", "storage", "progress", "config"},
     {"errors"},

@@ -42,14 +42,14 @@ def run_tasks(
         tasks=[_our_task(name) if _is_ours(name) else name for name in names],
         task_manager=_manager([name for name in names if not _is_ours(name)]),
         limit=limit,
-        bootstrap_iters=0,
+        bootstrap_iters=100,
         log_samples=False,
     )
     return {
         task: {
             key.removesuffix(",none"): float(value)
             for key, value in values.items()
-            if isinstance(value, int | float)
+            if "," in key and isinstance(value, int | float)  # "metric,filter"
         }
         for task, values in found["results"].items()
     }

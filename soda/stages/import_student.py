@@ -16,6 +16,7 @@ from soda.config import Config
 from soda.errors import ConfigError, ModelError
 from soda.kinds import Model
 from soda.rows import digest
+from soda.weights import load_causal_lm
 
 __all__ = ["ImportStudentConfig", "import_student"]
 
@@ -127,16 +128,15 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 def _convert_gguf(source: Path, target: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
-    folder, name = str(source.parent), source.name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=name,
+    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    model = load_causal_lm(
+        source.parent,
+        torch.float32,
+        gguf_file=source.name,
         # without this the weights stay packed, and save_pretrained refuses them
         quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.float32,
     )
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)

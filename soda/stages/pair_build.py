@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from soda.artifact import Writer
+from soda.artifact import Writer, run_key
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import ArtifactError, DataError
@@ -17,7 +17,7 @@ __all__ = ["PairBuildConfig", "pair_build"]
 
 _CARD = """---
 configs:
-- config_name: default
+- config_name: pairs-{key}
   data_files:
 {files}
 ---
@@ -50,7 +50,8 @@ def pair_build(
         raise ArtifactError(f"{student.path}: expected a student's snapshot, found no tokenizer")
     chat = ChatFormat.load(student.path / Responses.TOKENIZER)
     answers = {row.prompt.id: row for row in teacher.rows()}
-    with Pairs.create(out, config=config, inputs={"teacher": teacher, "student": student}) as pairs:
+    inputs = {"teacher": teacher, "student": student}
+    with Pairs.create(out, config=config, inputs=inputs) as pairs:
         bar = progress("pair-build", total=len(student), unit="prompts")
         for mine in student.rows():
             reason = _why_not(answers.get(mine.prompt.id), mine, chat, config)
@@ -66,8 +67,10 @@ def pair_build(
                 f"pair-build: expected pairs to train on, found none; dropped: {reasons or 'none'}"
             )
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
+        # `datasets` caches by folder and config name, not by content: the name has to differ
+        key = run_key(config, inputs)[:16]
         files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name in sorted(splits))
-        (pairs.path / "README.md").write_text(_CARD.format(files=files), encoding="utf-8")
+        (pairs.path / "README.md").write_text(_CARD.format(files=files, key=key), encoding="utf-8")
     return Pairs.open(out)
 
 

@@ -16,6 +16,7 @@ from soda.errors import DataError
 from soda.kinds import Model, Pairs
 from soda.progress import say
 from soda.rows import digest
+from soda.weights import load_causal_lm
 
 if TYPE_CHECKING:
     from soda.training.loop import Phase
@@ -103,13 +104,10 @@ def _load(folder: Path) -> tuple[Any, Any]:
     """
     import torch
     from accelerate import Accelerator
-    from transformers import AutoModelForCausalLM
 
     cuda = torch.cuda.is_available()
-    policy = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
-    return Accelerator(mixed_precision="bf16" if cuda else "no", cpu=not cuda), policy.eval()
+    accelerator = Accelerator(mixed_precision="bf16" if cuda else "no", cpu=not cuda)
+    return accelerator, load_causal_lm(folder, torch.float32)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soda.chat import ChatFormat
+from soda.weights import load_causal_lm
 
 __all__ = ["Answer", "Sampling", "load_model", "sample"]
 
@@ -33,16 +34,10 @@ class Sampling:
 def load_model(folder: Path) -> Any:
     """Load a model for inference: bf16 on a GPU, float32 on a CPU, where bf16 is slower."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    cuda = torch.cuda.is_available()
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.bfloat16 if cuda else torch.float32,
-        local_files_only=True,
-        use_safetensors=True,
-    )
-    return model.to("cuda" if cuda else "cpu").eval()
+    if torch.cuda.is_available():
+        return load_causal_lm(folder, torch.bfloat16).to("cuda")
+    return load_causal_lm(folder, torch.float32)
 
 
 def sample(

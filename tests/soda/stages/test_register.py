@@ -1,0 +1,111 @@
+"""The registry: immutable versions, one a model, and a champion that has shown enough."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import soda
+from soda.errors import ConfigError
+from soda.kinds import Report
+from soda.registry.local import Registry
+from soda.stages.evaluate import EvalConfig
+from tests.fakes.student import save_student
+
+
+def interval(mean):
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
+
+def make_report(path, change=0.5):
+    metric = {"label": "ROUGE-L", "better": "higher", "count": 3}
+    metric |= {"before": interval(0.2), "after": interval(0.2 + change), "change": interval(change)}
+    figures = {
+        "split": "test",
+        "prompts": 3,
+        "metrics": {"rouge_l": metric},
+        "lm_eval": {"soda_facts": {"acc": {"before": 0.5, "after": 0.6, "stderr": 0.1}}},
+        "teacher": {"model": "big-1", "endpoint": "http://t"},
+    }
+    with Report.create(path, config=EvalConfig(), inputs={}) as writer:
+        (writer.path / "report.json").write_text(json.dumps(figures))
+    return Report.open(path)
+
+
+def make_model(made, root, seed):
+    source = save_student(root / f"source-{seed}", seed=seed)
+    base = soda.run(
+        "import-student", inputs={}, config={"source": str(source)}, out=root / f"base-{seed}"
+    )
+    config = {"batch_size": 40, "micro_batch_size": 40}
+    inputs = {"pairs": made["pairs"].path, "model": base.path}
+    return soda.run("train", inputs=inputs, config=config, out=root / f"model-{seed}")
+
+
+@pytest.fixture(scope="module")
+def models(made, tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return [make_model(made, root, seed) for seed in (1, 2)]
+
+
+def register(tmp_path, model, report, out="out", **config):
+    config = {"name": "tiny", "registry": str(tmp_path / "registry"), **config}
+    inputs = {"model": model.path, "report": report.path}
+    return soda.run("register", inputs=inputs, config=config, out=tmp_path / out).facts()
+
+
+def test_a_model_is_registered_once_with_card_and_lineage(models, tmp_path):
+    report = make_report(tmp_path / "report")
+    assert register(tmp_path, models[0], report)["version"] == 1
+    assert register(tmp_path, models[1], report, "b")["version"] == 2
+    assert register(tmp_path, models[0], report, "c")["version"] == 1
+    folder = Registry(tmp_path / "registry").version_folder("tiny", 2)
+    lineage = json.loads((folder / "lineage.json").read_text())
+    assert lineage["model_digest"] == models[1].digest
+    assert lineage["teacher"]["model"] == "big-1"
+    card = (folder / "README.md").read_text()
+    assert "| ROUGE-L | 0.200 | 0.700 | +0.500 (+0.400 to +0.600) |" in card and "DPO" in card
+    assert not any(path.stat().st_mode & 0o222 for path in folder.rglob("*") if path.is_file())
+    assert not list((tmp_path / "registry" / "tiny").glob(".adding*"))
+
+
+def test_a_registered_version_loads(models, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    register(tmp_path, models[0], make_report(tmp_path / "report"))
+    AutoModelForCausalLM.from_pretrained(tmp_path / "registry/tiny/versions/1/model")
+
+
+def test_the_champion_moves_only_for_a_report_that_passes(models, tmp_path):
+    good, bad = make_report(tmp_path / "good"), make_report(tmp_path / "bad", change=0.05)
+    checks = ["rouge_l.change.low > 0", "lm_eval.soda_facts.acc.after >= 0.6"]
+    registry = Registry(tmp_path / "registry")
+    first = register(tmp_path, models[0], bad, "a", champion_if=checks)
+    assert not first["champion"] and first["failed_checks"] == checks[:1]
+    assert registry.alias("tiny", "champion") is None
+    assert register(tmp_path, models[1], good, "b", champion_if=checks)["champion"]
+    assert registry.alias("tiny", "champion") == 2
+    register(tmp_path, models[0], bad, "c", champion_if=checks)
+    assert registry.alias("tiny", "champion") == 2
+
+
+def test_checks_of_figures_that_are_not_there_are_refused(models, tmp_path):
+    report = make_report(tmp_path / "report")
+    with pytest.raises(ConfigError, match=r"found .rouge\.change\.low.; known: rouge_l"):
+        register(tmp_path, models[0], report, champion_if=["rouge.change.low > 0"])
+    assert not (tmp_path / "registry").exists() and not (tmp_path / "out").exists()
+
+
+def test_two_who_register_at_once_get_different_versions(tmp_path):
+    registry = Registry(tmp_path / "registry")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("x")
+
+    def add(number):
+        folders = {"model": source, "report": source}
+        return registry.add("tiny", {"model_digest": f"d{number}"}, folders=folders, card="card")
+
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(add, range(8)))
+    assert sorted(versions) == list(range(1, 9))

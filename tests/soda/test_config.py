@@ -1,0 +1,73 @@
+"""Configs and recipes: what is accepted, and the one line a refusal gives."""
+
+import pytest
+
+from soda.config import load_recipe, parse_assignment
+from soda.errors import ConfigError
+from soda.stage import STAGES, load_stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "problem"),
+    [
+        ("train", {"betta": 0.1}, "train.betta: unknown key; did you mean 'beta'?"),
+        ("train", {"beta": "high"}, "train.beta: expected a valid number"),
+        ("train", {"batch_size": 3.5}, "train.batch_size: expected a valid integer.*found 3.5"),
+        ("train", {"epochs": -1}, "train.epochs: expected greater than or equal to 0, found -1"),
+        ("train", {"loss": "gdpo"}, "train.loss: expected 'dpo' or 'ipo', found 'gdpo'"),
+        ("train", {"beta": 0, "epochs": -1}, "and 1 more"),
+        ("import-student", {}, "import-student.source: expected a value, found none"),
+        ("register", {"name": "../x"}, "expected letters, digits"),
+        ("register", {"name": "x", "champion_if": ["good"]}, "found 'good'"),
+        ("teacher-gen", {"sampling": {"stream": True}}, "found 'stream'"),
+    ],
+)
+def test_wrong_values_are_refused_in_one_line(stage, values, problem):
+    with pytest.raises(ConfigError, match=problem.replace("?", r"\?")) as refusal:
+        load_stage(stage).config.parse(values)
+    assert "\n" not in str(refusal.value)
+
+
+def test_kubeflows_floats_are_integers_where_they_are_whole():
+    config = load_stage("train").config.parse({"batch_size": 16.0})
+    assert config.batch_size == 16 and isinstance(config.batch_size, int)
+
+
+def test_configs_are_frozen():
+    config = load_stage("pair-build").config.parse({})
+    with pytest.raises(ValueError, match="frozen"):
+        config.max_prompt_tokens = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("trian: {}", "unknown stage 'trian'; did you mean 'train'?"),
+        ("train: [1]", "train: expected a mapping, found"),
+        ("- train", "expected a mapping of stages, found list"),
+        ("train: {", "expected YAML"),
+    ],
+)
+def test_wrong_recipes_are_refused(tmp_path, text, problem):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refusal:
+        load_recipe(tmp_path / "recipe.yaml", STAGES)
+    assert problem in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_missing_recipe_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="expected a recipe, found No such file"):
+        load_recipe(tmp_path / "none.yaml", STAGES)
+
+
+def test_assignments_are_yaml():
+    assert parse_assignment("a=1") == ("a", 1)
+    assert parse_assignment("a=[x, 2]") == ("a", ["x", 2])
+    assert parse_assignment("a=b=c") == ("a", "b=c")
+    for wrong in ("a", "=1", "a=["):
+        with pytest.raises(ConfigError):
+            parse_assignment(wrong)
+
+
+def test_the_stage_is_read_from_the_class():
+    assert {load_stage(name).config.stage() for name in STAGES} == set(STAGES)
