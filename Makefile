@@ -22,11 +22,12 @@ quickstart: $(VENV)/.student
 	$(RUN) -m soda recorded-teacher pipelines/distill/quickstart/teacher.jsonl -- \
 		$(RUN) -m pipelines run --recipe $(RECIPES)/quickstart.yaml
 
+# Two workers of one thread each: most of the time goes into starting processes.
 test: $(SETUP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
 check: $(SETUP)
 	$(RUN) -m ruff format --check .

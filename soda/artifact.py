@@ -128,34 +128,35 @@ class Artifact:
         """
         key = run_key(config, inputs)
         folder = work_folder(out, config, inputs)
-        with storage.lock(folder / "lock"), storage.explain_os_errors():
+        with storage.explain_os_errors(), storage.lock(folder / "lock"):
             writer = Writer(folder)
             with writer.cleaning_up():
-                yield writer
-            manifest = {
-                "kind": cls.kind,
-                "format": FORMAT,
-                "stage": config.stage(),
-                "soda": code_version(),
-                "key": key,
-                "config": config.deciding(),
-                "locations": config.places(),
-                "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
-                "rows": dict(sorted(writer.rows.items())),
-                "drops": dict(sorted(writer.drops.items())),
-                "facts": writer.facts,
-                "files": writer.files(),
-            }
-            storage.write_atomically(
-                writer.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()
-            )
-            storage.make_read_only(writer.path)
-            place = _place_in_store(out, config.stage(), key) if cls.reusable else None
-            if place is None:
-                storage.publish(writer.path, out)
-            else:
-                storage.publish(writer.path, place)
-                storage.link_tree(place, out)
+                with writer.open_files:
+                    yield writer
+                manifest = {
+                    "kind": cls.kind,
+                    "format": FORMAT,
+                    "stage": config.stage(),
+                    "soda": code_version(),
+                    "key": key,
+                    "config": config.deciding(),
+                    "locations": config.places(),
+                    "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
+                    "rows": dict(sorted(writer.rows.items())),
+                    "drops": dict(sorted(writer.drops.items())),
+                    "facts": writer.facts,
+                    "files": writer.files(),
+                }
+                storage.write_atomically(
+                    writer.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()
+                )
+                storage.make_read_only(writer.path)
+                place = _place_in_store(out, config.stage(), key) if cls.reusable else None
+                if place is None:
+                    storage.publish(writer.path, out)
+                else:
+                    storage.publish(writer.path, place)
+                    storage.link_tree(place, out)
             storage.remove_tree(folder)
 
     @classmethod
@@ -184,7 +185,8 @@ class Artifact:
         except ArtifactError:
             storage.remove_tree(place)  # damaged: make it again
             return None
-        storage.link_tree(place, out)
+        with storage.explain_os_errors():
+            storage.link_tree(place, out)
         return cls.open(out)
 
     def count(self, name: str) -> int:
@@ -215,6 +217,7 @@ class Writer:
         self.drops: Counter[str] = Counter()
         self.facts: dict[str, Any] = {}
         self._open: dict[str, TextIO] = {}
+        self.open_files = contextlib.ExitStack()  # closing writes the last rows, and can fail
         storage.remove_tree(self.path)
         self.path.mkdir(parents=True)
         self.work.mkdir(exist_ok=True)
@@ -224,7 +227,7 @@ class Writer:
         if name not in self._open:
             file = self.path / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._open[name] = file.open("w", encoding="utf-8")
+            self._open[name] = self.open_files.enter_context(file.open("w", encoding="utf-8"))
         self._open[name].write(json.dumps(row, ensure_ascii=False) + "\n")
         if name != DROPS:
             self.rows[name] += 1
@@ -236,7 +239,7 @@ class Writer:
 
     @contextlib.contextmanager
     def cleaning_up(self) -> Iterator[None]:
-        """Close every file at the end; after an error keep nothing but what a next try can use."""
+        """After an error keep nothing but what a next try can use."""
         try:
             yield
         except BaseException:
@@ -244,9 +247,6 @@ class Writer:
             if not any(self.work.iterdir()):
                 storage.remove_tree(self.work.parent)
             raise
-        finally:
-            for file in self._open.values():
-                file.close()
 
     def files(self) -> dict[str, dict[str, Any]]:
         """Return size and checksum of every file but the logs."""

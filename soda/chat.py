@@ -36,7 +36,11 @@ class ChatFormat:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,  # the default asks on the terminal
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder}: expected a tokenizer, found: {error}") from error
         return cls(tokenizer, str(folder))

@@ -81,7 +81,7 @@ def _describe(command: argparse.ArgumentParser, name: str) -> None:
     command.epilog = _values(stage.config)
     for key, kind in stage.inputs.items():
         command.add_argument(
-            f"--{key}", required=True, type=Path, metavar="DIR", help=f"artifact: {kind.kind}"
+            f"--{key}", required=True, metavar="DIR", help=f"artifact: {kind.kind}"
         )
     command.add_argument(
         "--recipe", type=Path, metavar="FILE", help="YAML with this stage's values"
@@ -90,7 +90,7 @@ def _describe(command: argparse.ArgumentParser, name: str) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one value, over the recipe"
     )
     command.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help=f"the {stage.output.kind} to make"
+        "--out", required=True, metavar="DIR", help=f"the {stage.output.kind} to make"
     )
 
 

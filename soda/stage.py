@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soda import storage
 from soda.artifact import WORK, Artifact, work_folder
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
@@ -99,7 +100,7 @@ def prepare(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
     opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
-    return Call(stage, opened, stage.config.parse(config), Path(out))
+    return Call(stage, opened, stage.config.parse(config), storage.local_path(out))
 
 
 def run(

@@ -25,7 +25,16 @@ __all__ = [
     "write_atomically",
 ]
 
-_CHUNK = 1 << 20
+_MENDABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.ENOTDIR,
+)
+_FULL = os.strerror(errno.ENOSPC)
 
 
 def local_path(location: str | Path) -> Path:
@@ -44,21 +53,18 @@ def local_path(location: str | Path) -> Path:
 def explain_os_errors() -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into a StorageError of one line.
 
-    safetensors reports a full disk as an error that is no OSError; it is known by its text.
+    safetensors and copytree report a full disk as errors without a number, known by their text.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
-            raise
-        name = error.filename or "the output"
-        raise StorageError(f"{name}: expected to write, found: {error.strerror}") from error
     except Exception as error:
-        if "No space left on device" not in str(error):
+        if isinstance(error, OSError) and error.errno in _MENDABLE:
+            name, reason = error.filename or "the output", error.strerror
+        elif _FULL in str(error):
+            name, reason = "the output", _FULL
+        else:
             raise
-        raise StorageError(
-            "the output: expected to write, found: No space left on device"
-        ) from error
+        raise StorageError(f"{name}: expected to write, found: {reason}") from error
 
 
 def file_digest(path: Path) -> str:
@@ -88,11 +94,26 @@ def publish(folder: Path, target: Path) -> None:
         StorageError: something is already there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if folder.stat().st_dev != target.parent.stat().st_dev:
-        near = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    if folder.stat().st_dev == target.parent.stat().st_dev:
+        _rename(folder, target)
+        return
+    with _beside(target) as near:
         shutil.copytree(folder, near)
-        shutil.rmtree(folder)
-        folder = near
+        _rename(near, target)
+    remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Give a name to prepare a copy under; after an error, such as a full disk, nothing stays."""
+    near = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        yield near
+    finally:
+        remove_tree(near)
+
+
+def _rename(folder: Path, target: Path) -> None:
     try:
         folder.rename(target)
     except OSError as error:
@@ -110,10 +131,10 @@ def link_tree(source: Path, target: Path) -> None:
         except OSError:
             shutil.copy2(one, other)
 
-    near = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, near, copy_function=link_or_copy)
-    publish(near, target)
+    with _beside(target) as near:
+        shutil.copytree(source, near, copy_function=link_or_copy)
+        _rename(near, target)
 
 
 def remove_tree(folder: Path) -> None:

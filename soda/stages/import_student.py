@@ -77,7 +77,7 @@ def _local(source: str) -> Path | None:
         path = storage.local_path(source)
         return path if path.exists() else None
     package, _, file = source.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
     if spec is None or spec.origin is None:
         raise ConfigError(f"import-student.source: expected the package '{package}', found none")
     path = Path(spec.origin).parent / file
@@ -130,6 +130,9 @@ def _convert_gguf(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoTokenizer, GgufConfig
 
+    with source.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ModelError(f"{source}: expected a GGUF file, found something else")
     tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
     model = load_causal_lm(
         source.parent,
@@ -163,7 +166,8 @@ def _check(writer: Writer, source: str) -> None:
             f"{source}: expected at most {config['vocab_size']} tokens, the tokenizer has "
             f"{len(chat.tokenizer)}"
         )
-    _stop_at(chat.end_of_turn, writer.path / "generation_config.json")
+    _stop_at(chat.end_of_turn, writer.path / "generation_config.json", source)
+    _check_weights(writer.path, source)
     weights = {file.name: storage.file_digest(file) for file in writer.path.glob("*.safetensors")}
     writer.facts.update(
         model_type=kind,
@@ -173,17 +177,35 @@ def _check(writer: Writer, source: str) -> None:
     )
 
 
+def _check_weights(folder: Path, source: str) -> None:
+    """Refuse a file that was cut short, and an index that names a file that is not there."""
+    from safetensors import SafetensorError, safe_open
+
+    names = {file.name for file in folder.glob("*.safetensors")}
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names |= set(_read_json(index, source).get("weight_map", {}).values())
+    for name in sorted(names):
+        try:
+            with safe_open(folder / name, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{source}: expected weights in {name}, found: {error}") from error
+
+
 def _read_json(path: Path, source: str) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: expected {path.name}, found: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{source}: expected an object in {path.name}, found {values!r}")
     return values
 
 
-def _stop_at(token: int, path: Path) -> None:
+def _stop_at(token: int, path: Path, source: str) -> None:
     """Make generation stop at the template's end of turn: some folders forget to name it."""
-    values = json.loads(path.read_bytes()) if path.is_file() else {}
+    values = _read_json(path, source) if path.is_file() else {}
     stops = values.get("eos_token_id", [])
     stops = stops if isinstance(stops, list) else [stops]
     if token not in stops:

@@ -1,5 +1,6 @@
 """Make prompts of a dataset."""
 
+import csv
 import hashlib
 import json
 import re
@@ -18,7 +19,7 @@ from soda.rows import Message, Prompt, Split, digest
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
-_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+_FORMATS = (".jsonl", ".json", ".parquet", ".csv")
 
 
 class PreparePromptsConfig(Config):
@@ -125,8 +126,10 @@ def _messages(row: dict[str, Any], where: str, config: PreparePromptsConfig) -> 
     value = next((row[column] for column in columns if row.get(column) is not None), "")
     if isinstance(value, str):
         messages = [{"role": "user", "content": _text(value, where)}]
-    else:
+    elif isinstance(value, list):
         messages = [_message(turn, where) for turn in value]
+    else:
+        raise DataError(f"{where}: expected text or a list of messages, found {value!r}")
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     if messages and messages[-1]["role"] != "user":
@@ -171,11 +174,12 @@ def _rows(config: PreparePromptsConfig) -> Iterator[dict[str, Any]]:
         )
     if path.suffix not in _FORMATS:
         raise DataError(f"{path}: expected {', '.join(_FORMATS)}, found '{path.suffix}'")
-    yield from _json_lines(path) if path.suffix == ".jsonl" else _table_rows(path)
+    readers = {".jsonl": _json_lines, ".csv": _csv_rows}
+    yield from readers.get(path.suffix, _table_rows)(path)
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -184,17 +188,37 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise DataError(f"{path}:{number}: expected JSON, found {error}") from error
             if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: expected an object, found {line[:60].strip()!r}")
+                raise DataError(f"{path}:{number}: expected an object, found {str(row)[:60]!r}")
             yield row
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Read every cell as the text it is: `07` and `NA` too; an empty one is no value."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        table = csv.DictReader(lines, strict=True)
+        try:
+            for row in table:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{path}:{table.line_num}: expected {len(table.fieldnames or [])} cells, "
+                        "found another number"
+                    )
+                yield {column: cell or None for column, cell in row.items()}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}: expected CSV, found after line {table.line_num}: {error}"
+            ) from error
 
 
 def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
     from datasets import Dataset, load_dataset
     from datasets.exceptions import DatasetGenerationError
 
+    if not path.stat().st_size:
+        return
     try:
         table: Dataset = load_dataset(
-            _FORMATS[path.suffix], data_files=str(path), split="train", streaming=True
+            path.suffix[1:], data_files=str(path), split="train", streaming=True
         )
         yield from table
     except (DatasetGenerationError, ValueError, OSError) as error:

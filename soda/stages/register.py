@@ -105,9 +105,12 @@ def _passes(check: str, figures: dict[str, Any]) -> bool:
     value: Any = {**figures["metrics"], "lm_eval": figures["lm_eval"]}
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise ConfigError(
-                f"register.champion_if: expected a figure of the report, found '{path}'; known: "
-                f"{', '.join(figures['metrics'])}, each with before, after, change; mean, low, high"
-            )
+            value = None
+            break
         value = value[part]
+    if not isinstance(value, int | float):
+        raise ConfigError(
+            f"register.champion_if: expected a figure of the report, found '{path}'; known: "
+            f"{', '.join(figures['metrics'])}, each with before, after, change; mean, low, high"
+        )
     return bool(_COMPARE[operator](float(value), float(number)))

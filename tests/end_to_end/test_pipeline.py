@@ -14,6 +14,8 @@ from tests.fakes.artifacts import write_dataset
 from tests.fakes.student import save_student
 from tests.fakes.teacher import fake_teacher
 
+pytestmark = pytest.mark.slow
+
 
 def write_recipe(root, **changes):
     recipe = {
@@ -157,7 +159,12 @@ def test_a_stage_as_function_command_and_component_gives_one_digest(made, tmp_pa
         "print('AT', one(teacher=sys.argv[2], student=sys.argv[3]).output.path)\n"
     )
     paths = [str(tmp_path / "component"), *map(str, inputs.values())]
-    done = subprocess.run([sys.executable, str(script), *paths], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(script), *paths],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     component = next(line[3:] for line in done.stdout.splitlines() if line.startswith("AT "))
     digests = {

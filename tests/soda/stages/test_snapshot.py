@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import soda
 from soda.chat import ChatFormat
 from tests.fakes.artifacts import make_prompts
@@ -46,6 +48,7 @@ def test_too_long_prompts_are_recorded_not_cut(made, tmp_path):
     assert {(row.outcome, row.detail) for row in short.rows()} == {("failed", "prompt_too_long")}
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_draws_the_same_answers(made, tmp_path):
     undisturbed = snapshot(made, tmp_path / "undisturbed", batch_size=2)
     out = tmp_path / "killed" / "student"

@@ -75,6 +75,7 @@ def test_accumulation_1x8_equals_8x1(made, tmp_path):
     assert losses(whole) == pytest.approx(losses(pieces), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_trajectory_of_one(made, tmp_path, monkeypatch):
     alone = train(made, tmp_path / "alone")
     monkeypatch.setenv("SODA_ACCELERATE", "--multi_gpu --num_processes 2")
@@ -89,6 +90,7 @@ def test_same_inputs_same_digest(made, tmp_path):
     assert one.digest == other.digest
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_bit_for_bit_as_if_undisturbed(made, tmp_path):
     """SIGKILL at several moments, each time resumed by the next start."""
     undisturbed = train(made, tmp_path / "undisturbed", epochs=6, sft_epochs=2)

@@ -1,0 +1,105 @@
+"""Stages by name: what `run` checks before it starts, and what it does not do twice."""
+
+import json
+
+import pytest
+
+import soda
+from soda.artifact import Artifact, work_folder
+from soda.cli import main
+from soda.errors import ArtifactError, ConfigError, StorageError
+from soda.stage import STAGES, load_stage, run
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    return str(path)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_says_what_it_takes_and_makes(name):
+    stage = load_stage(name)
+    assert stage.name == name and stage.config.stage() == name
+    assert issubclass(stage.output, Artifact)
+    assert all(issubclass(kind, Artifact) for kind in stage.inputs.values())
+    assert load_stage(name.replace("-", "_")).function is stage.function
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(ConfigError, match="unknown stage 'pair-biuld'; did you mean 'pair-build'"):
+        run("pair-biuld", inputs={}, config={}, out="out")
+
+
+def test_inputs_that_the_stage_does_not_know_are_refused(made, tmp_path):
+    with pytest.raises(ArtifactError, match="pair-build: expected inputs teacher, student, found"):
+        run("pair-build", inputs={"teacher": made["teacher"].path}, config={}, out=tmp_path / "x")
+    with pytest.raises(ArtifactError, match="prepare-prompts: expected inputs none, found x"):
+        run("prepare-prompts", inputs={"x": tmp_path}, config={}, out=tmp_path / "x")
+
+
+def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
+    one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    before = contents(tmp_path / "out")
+    again = run("prepare_prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    assert again.digest == one.digest and contents(tmp_path / "out") == before
+    said = f"prepare-prompts: nothing to do, reusing {one.digest[:12]}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_another_config_at_the_same_out_is_refused(dataset, tmp_path):
+    config = {"dataset": dataset}
+    run("prepare-prompts", inputs={}, config=config, out=tmp_path / "out")
+    before = contents(tmp_path)
+    with pytest.raises(ArtifactError, match="made with another config, input or version"):
+        run("prepare-prompts", inputs={}, config={**config, "limit": 1}, out=tmp_path / "out")
+    (tmp_path / "data.jsonl").write_text('{"prompt": "changed"}\n')  # the same path, another file
+    with pytest.raises(ArtifactError, match="made with another config, input or version"):
+        run("prepare-prompts", inputs={}, config=config, out=tmp_path / "out")
+    after = contents(tmp_path)
+    assert {key: value for key, value in after.items() if key.name != "data.jsonl"}.items() < (
+        before.items()
+    )
+
+
+def test_an_empty_folder_at_out_is_filled(dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_places_may_be_urls_of_files_and_no_others(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"dataset": f"file://{dataset}"}
+    run("prepare-prompts", inputs={}, config=config, out=f"file://{tmp_path}/out")
+    soda.Prompts.open(tmp_path / "out")
+    with pytest.raises(StorageError, match="gs://bucket/out: expected a path"):
+        run("prepare-prompts", inputs={}, config=config, out="gs://bucket/out")
+    assert not (tmp_path / "gs:").exists()
+
+
+def test_going_on_where_an_earlier_run_stopped_is_said(dataset, tmp_path, capsys):
+    config = load_stage("prepare-prompts").config.parse({"dataset": dataset})
+    (work_folder(tmp_path / "out", config, {}) / "work").mkdir(parents=True)
+    run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    assert "going on where an earlier run stopped" in capsys.readouterr().err
+
+
+def test_function_and_command_line_make_the_same(dataset, tmp_path, capsys):
+    one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "one")
+    with pytest.raises(SystemExit) as done:
+        main(["prepare-prompts", "--set", f"dataset={dataset}", "--out", str(tmp_path / "other")])
+    assert done.value.code == 0 and one.digest[:12] in capsys.readouterr().out
+    manifests = [
+        json.loads((tmp_path / name / "manifest.json").read_bytes()) for name in ("one", "other")
+    ]
+    assert manifests[0] == manifests[1]
