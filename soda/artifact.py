@@ -100,10 +100,9 @@ class Artifact:
             ) from error
         except ValueError as error:
             raise ArtifactError(f"{path / MANIFEST}: expected JSON, found {error}") from error
-        if manifest.get("format") != FORMAT:
-            raise ArtifactError(
-                f"{path}: expected format {FORMAT}, found {manifest.get('format')!r}"
-            )
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        if version != FORMAT:
+            raise ArtifactError(f"{path}: expected format {FORMAT}, found {version!r}")
         if manifest["kind"] != cls.kind:
             raise ArtifactError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
         for name, facts in manifest["files"].items():
@@ -153,6 +152,8 @@ class Artifact:
                 storage.make_read_only(writer.path)
                 place = _place_in_store(out, config.stage(), key) if cls.reusable else None
                 if place is None:
+                    if not cls.reusable and cls._made_with(key, out):
+                        storage.remove_tree(out)  # the same run's earlier result gives way
                     storage.publish(writer.path, out)
                 else:
                     storage.publish(writer.path, place)
@@ -188,6 +189,10 @@ class Artifact:
         with storage.explain_os_errors():
             storage.link_tree(place, out)
         return cls.open(out)
+
+    @classmethod
+    def _made_with(cls, key: str, out: Path) -> bool:
+        return (out / MANIFEST).is_file() and bool(cls.open(out).manifest["key"] == key)
 
     def count(self, name: str) -> int:
         """Return how many rows of one file the manifest counts."""

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shutil
+import struct
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -130,17 +131,17 @@ def _convert_gguf(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoTokenizer, GgufConfig
 
-    with source.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError(f"{source}: expected a GGUF file, found something else")
-    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-    model = load_causal_lm(
-        source.parent,
-        torch.float32,
-        gguf_file=source.name,
-        # without this the weights stay packed, and save_pretrained refuses them
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+        model = load_causal_lm(
+            source.parent,
+            torch.float32,
+            gguf_file=source.name,
+            # without this the weights stay packed, and save_pretrained refuses them
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except (OSError, ValueError, LookupError, struct.error) as error:
+        raise ModelError(f"{source}: expected a whole GGUF model, found: {error}") from error
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
 

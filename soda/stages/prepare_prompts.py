@@ -86,7 +86,7 @@ def _write_prompt(
     messages = _messages(row, where, config)
     content = digest(messages)
     given = row.get("id")
-    row_id = content[:16] if given is None else str(given)
+    row_id = content[:16] if given is None else _text(str(given), where)
     if content in contents:
         writer.drop(row_id, "duplicate")
     elif not messages or not messages[-1]["content"].strip():
@@ -95,11 +95,9 @@ def _write_prompt(
         raise DataError(f"{where}: expected ids that differ, found '{row_id}' twice")
     else:
         expected = row.get("expected")
+        expected = None if expected is None else _text(str(expected), where)
         split = _split(content, config)
-        writer.write(
-            Prompts.FILE,
-            Prompt(row_id, messages, split, None if expected is None else str(expected)).to_json(),
-        )
+        writer.write(Prompts.FILE, Prompt(row_id, messages, split, expected).to_json())
         splits = writer.facts.setdefault("splits", {})
         splits[split] = splits.get(split, 0) + 1
         ids.add(row_id)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import soda
 from soda import storage
 from soda.artifact import Artifact, run_key, work_folder
 from soda.config import Config
@@ -68,6 +67,25 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
     assert not work.exists()
 
 
+def test_a_killed_run_leaves_nothing_at_out_and_the_next_goes_on(tmp_path):
+    out, config = tmp_path / "thing", ThingConfig()
+    code = f"""if True:
+        import os, pathlib
+        from tests.soda.test_artifact import Prompts, ThingConfig
+        out = pathlib.Path({str(out)!r})
+        with Prompts.create(out, config=ThingConfig(), inputs={{}}) as writer:
+            writer.write("prompts.jsonl", {{"id": "from the killed run"}})
+            (writer.work / "part").write_text("half")
+            os.kill(os.getpid(), 9)"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root)
+    assert done.returncode == -9 and not out.exists()
+    with Prompts.create(out, config=config, inputs={}) as writer:
+        assert (writer.work / "part").read_text() == "half"
+        writer.write("prompts.jsonl", {"id": "a"})
+    assert list(Prompts.open(out, verify=True).read_rows("prompts.jsonl")) == [{"id": "a"}]
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -79,6 +97,7 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
             lambda path: edit(path / "manifest.json", '{"format": 99}'),
             "expected format 1, found 99",
         ),
+        (lambda path: edit(path / "manifest.json", "[]"), "expected format 1, found None"),
         (lambda path: edit(path / "manifest.json", "{"), "expected JSON"),
         (lambda path: storage.remove_tree(path), "found nothing"),
     ],
@@ -120,10 +139,17 @@ def test_a_shared_store_gives_a_finished_artifact_to_a_new_out(tmp_path, monkeyp
     assert (again.path / "prompts.jsonl").samefile(thing.path / "prompts.jsonl")
 
 
-def test_a_damaged_entry_of_the_store_is_made_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda place: edit(place / "prompts.jsonl", '{"id": "b"}\n'),
+        lambda place: (place / "manifest.json").unlink(),
+    ],
+)
+def test_a_damaged_entry_of_the_store_is_made_again(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
     thing = make(tmp_path / "thing")
-    edit(thing.path / "prompts.jsonl", '{"id": "b"}\n')  # the store has the same file
+    damage(next((tmp_path / "store" / "artifacts").iterdir()))
     assert Prompts.reuse(tmp_path / "again", config=ThingConfig(), inputs={}) is None
     assert make(tmp_path / "again").digest == thing.digest
 
@@ -150,11 +176,6 @@ def test_a_full_disk_is_one_line_and_no_manifest(tmp_path):
     assert done.stderr.count("\n") == 1 and "expected to write" in done.stderr
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / ".soda" / "work").iterdir())
-
-
-def test_places_that_cannot_be_reached_are_refused():
-    with pytest.raises(StorageError, match="found another scheme"):
-        soda.Prompts.open("gs://bucket/prompts")
 
 
 def test_the_key_changes_with_code_config_and_inputs_only(tmp_path):

@@ -25,6 +25,10 @@ def edit_config(source, **changes):
     (source / "config.json").write_text(json.dumps(values))
 
 
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
 def test_a_folder_is_brought_in_and_loads(tmp_path, source):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -119,6 +123,12 @@ def test_a_gguf_becomes_safetensors(tmp_path, source):
     np.testing.assert_allclose(embedding, weights["model.embed_tokens.weight"], atol=1e-2)
     assert model.manifest["facts"]["end_of_turn"] == "<|im_end|>"
 
+    whole = (tmp_path / "tiny.gguf").read_bytes()
+    for size in (4, 2000, len(whole) - 5000):  # in the header, the tokenizer, the weights
+        (tmp_path / "cut.gguf").write_bytes(whole[:size])
+        with pytest.raises(ModelError, match="expected a whole GGUF model"):
+            bring_in(tmp_path, tmp_path / "cut.gguf", "cut")
+
 
 @pytest.mark.parametrize(
     ("damage", "problem"),
@@ -131,6 +141,22 @@ def test_a_gguf_becomes_safetensors(tmp_path, source):
         (lambda source: (source / "config.json").unlink(), "expected config.json"),
         (lambda source: (source / "chat_template.jinja").unlink(), "a chat template, found none"),
         (lambda source: (source / "tokenizer.json").unlink(), "expected a tokenizer"),
+        (lambda source: (source / "tokenizer.json").write_text("{"), "expected a tokenizer"),
+        (lambda source: (source / "config.json").write_text("[]"), "an object in config.json"),
+        (
+            lambda source: (source / "generation_config.json").write_text("{"),
+            "expected generation_config.json",
+        ),
+        (
+            lambda source: cut(source / "model.safetensors"),
+            "expected weights in model.safetensors",
+        ),
+        (
+            lambda source: (source / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"lm_head.weight": "model-00002.safetensors"}}'
+            ),
+            "expected weights in model-00002.safetensors",
+        ),
         (
             lambda source: (source / "model.safetensors").rename(source / "pytorch_model.bin"),
             "found only pickled ones: pytorch_model.bin",
@@ -151,6 +177,7 @@ def test_students_that_cannot_be_trained_are_refused(tmp_path, source, damage, p
         ({"source": "org/model"}, "revision: expected the commit"),
         ({"source": "no such"}, "found nothing"),
         ({"source": "package:nosuchpackage/x.gguf"}, "expected the package 'nosuchpackage'"),
+        ({"source": "package:no.such/x.gguf"}, "expected the package 'no.such'"),
         ({"source": "package:soda/x.gguf"}, "expected 'x.gguf' in soda, found none"),
         ({"source": "SOURCE", "source_digest": "0" * 64}, "expected sha256 000000000000"),
     ],
@@ -159,3 +186,25 @@ def test_wrong_sources_are_refused(tmp_path, source, config, problem):
     config = {**config, "source": config["source"].replace("SOURCE", str(source))}
     with pytest.raises((ConfigError, ModelError), match=problem):
         soda.run("import-student", inputs={}, config=config, out=tmp_path / "out")
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    for name, problem in (("x.gguf", "a whole GGUF model"), ("x.txt", "found '.txt'")):
+        (tmp_path / name).write_text("no model")
+        with pytest.raises(ModelError, match=problem):
+            bring_in(tmp_path, tmp_path / name)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_and_nobody_is_asked(
+    tmp_path, source, monkeypatch
+):
+    def ask(*_):
+        raise AssertionError("asked whether to run the code")
+
+    monkeypatch.setattr("builtins.input", ask)
+    path = source / "tokenizer_config.json"
+    values = {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}, "tokenizer_class": "Own"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    (source / "evil.py").write_text("raise SystemExit")
+    with pytest.raises(ModelError, match="expected a tokenizer, found"):
+        bring_in(tmp_path, source)

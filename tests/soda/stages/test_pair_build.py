@@ -1,6 +1,7 @@
 """Pairs: what is kept, what is dropped and why, and that others can load them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -81,6 +82,23 @@ def test_what_cannot_teach_is_dropped_with_its_reason(made, tmp_path):
     assert set(kept) == {"p0", "p9"}
     assert kept["p0"].rejected_stopped and not kept["p9"].rejected_stopped
     assert len(pairs) + sum(pairs.manifest["drops"].values()) == len(student)
+
+
+def test_failed_students_and_answers_to_another_prompt_are_dropped(made, tmp_path):
+    good = ("good", "answered")
+    theirs = responses(made, tmp_path / "teacher", {0: good, 1: good})
+    rows = [
+        Response(Prompt("p0", [{"role": "user", "content": "another"}], "train"), *good),
+        Response(Prompt("p1", [{"role": "user", "content": "q1"}], "train"), "", "failed"),
+        Response(Prompt("p2", [{"role": "user", "content": "q2"}], "train"), *good),
+    ]
+    with Responses.create(tmp_path / "student", config=PairBuildConfig(), inputs={}) as writer:
+        for row in rows:
+            Responses.write(writer, row)
+        shutil.copytree(made["student"].path / "tokenizer", writer.path / "tokenizer")
+    mine = Responses.open(tmp_path / "student")
+    with pytest.raises(DataError, match="1 prompts_differ, 1 student_failed, 1 teacher_missing"):
+        build(theirs, mine, tmp_path / "pairs")
 
 
 def test_too_long_prompts_are_dropped_and_no_pairs_left_is_refused(made, tmp_path):

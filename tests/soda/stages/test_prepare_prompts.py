@@ -68,6 +68,34 @@ def test_csv_parquet_json_and_jsonl_give_the_same_prompts(tmp_path):
         assert list(from_file(tmp_path, tmp_path / f"data.{form}", form).rows()) == expected
 
 
+def test_csv_cells_are_text_as_they_stand(tmp_path):
+    table = 'id,prompt,expected\n01,"two\nlines",7\n02,None,\n03,12,NA\n04,,x\n'
+    made = prepare(tmp_path, table, "data.csv")
+    assert [(row.id, row.messages[0]["content"], row.expected) for row in made.rows()] == [
+        ("01", "two\nlines", "7"),  # 7 and not 7.0, though one row has no number
+        ("02", "None", None),
+        ("03", "12", "NA"),
+    ]
+    assert made.manifest["drops"] == {"empty_prompt": 1}
+
+
+def test_chat_messages_in_a_table(tmp_path):
+    import pandas
+
+    chat = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "cut off"}]
+    pandas.DataFrame({"messages": [chat]}).to_parquet(tmp_path / "data.parquet")
+    assert [row.messages for row in from_file(tmp_path, tmp_path / "data.parquet").rows()] == [
+        chat[:1]
+    ]
+
+
+def test_limit_takes_the_first_rows(tmp_path):
+    rows = [{"prompt": "a"}, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]
+    made = prepare(tmp_path, rows, limit=3.0)  # Kubeflow's 3
+    assert [row.messages[0]["content"] for row in made.rows()] == ["a", "b"]
+    assert made.manifest["config"]["limit"] == 3
+
+
 def test_a_system_prompt_is_put_in_where_there_is_none(tmp_path):
     own = [{"role": "system", "content": "own"}, {"role": "user", "content": "b"}]
     rows = [{"prompt": "a"}, {"messages": own}]
@@ -92,12 +120,37 @@ def test_the_same_dataset_elsewhere_gives_the_same_digest(tmp_path):
         ([{"messages": [{"role": "robot", "content": "x"}]}], "expected role system, user or"),
         ([{"messages": [{"role": "user"}]}], "expected messages with role and content"),
         ('{"prompt": "\\ud800"}\n', "half a surrogate pair"),
+        ('{"prompt": "a", "id": "\\ud800"}\n', "half a surrogate pair"),
+        ('{"prompt": "a", "expected": "\\ud800"}\n', "half a surrogate pair"),
+        ([{"prompt": 5}], "row 1: expected text or a list of messages, found 5"),
+        ([{"prompt": {"text": "a"}}], "expected text or a list of messages, found {'text': 'a'}"),
         ("", "expected prompts, found none"),
     ],
 )
 def test_datasets_that_cannot_be_used_are_refused(tmp_path, rows, problem):
     with pytest.raises(DataError, match=problem):
         prepare(tmp_path, rows)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("data.jsonl", b'{"prompt": "a"}\n{"prompt": "\xe9"}\n', "data.jsonl:2: expected JSON"),
+        ("data.csv", b"prompt\n\xe9\n", "data.csv: expected CSV, found"),
+        ("data.csv", b'prompt\n"a', "data.csv: expected CSV, found"),
+        ("data.csv", b"prompt,id\na,1\nb,2,3\n", "data.csv:3: expected 2 cells"),
+        ("data.csv", b"", "expected prompts, found none"),
+        ("data.json", b"", "expected prompts, found none"),
+        ("data.json", b'[{"prompt": "a"}, {', "data.json: expected json rows"),
+        ("data.parquet", b"PAR1", "data.parquet: expected parquet rows"),
+        ("data.txt", b"a", "data.txt: expected .jsonl, .json, .parquet, .csv, found '.txt'"),
+    ],
+)
+def test_files_that_cannot_be_read_are_refused(tmp_path, name, data, problem):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=problem):
+        from_file(tmp_path, tmp_path / name)
     assert not (tmp_path / "out").exists()
 
 

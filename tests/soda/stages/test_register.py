@@ -1,13 +1,15 @@
 """The registry: immutable versions, one a model, and a champion that has shown enough."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import soda
 from soda.errors import ConfigError
-from soda.kinds import Report
+from soda.kinds import Registration, Report
 from soda.registry.local import Registry
 from soda.stages.evaluate import EvalConfig
 from tests.fakes.student import save_student
@@ -69,6 +71,23 @@ def test_a_model_is_registered_once_with_card_and_lineage(models, tmp_path):
     assert not list((tmp_path / "registry" / "tiny").glob(".adding*"))
 
 
+def test_the_same_command_again_is_no_change(models, tmp_path):
+    report = make_report(tmp_path / "report")
+    first = register(tmp_path, models[0], report)
+    assert register(tmp_path, models[0], report) == first
+    versions = tmp_path / "registry" / "tiny" / "versions"
+    assert [path.name for path in versions.iterdir()] == ["1"]
+
+
+def test_the_report_is_the_versions_own_and_models_of_two_names_do_not_mix(models, tmp_path):
+    report = make_report(tmp_path / "report")
+    assert register(tmp_path, models[0], report, "a", name="one")["version"] == 1
+    assert register(tmp_path, models[1], report, "b", name="two")["version"] == 1
+    for name in ("one", "two"):
+        folder = tmp_path / "registry" / name / "versions" / "1"
+        assert Report.open(folder / "report", verify=True).digest == report.digest
+
+
 def test_a_registered_version_loads(models, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -89,11 +108,34 @@ def test_the_champion_moves_only_for_a_report_that_passes(models, tmp_path):
     assert registry.alias("tiny", "champion") == 2
 
 
-def test_checks_of_figures_that_are_not_there_are_refused(models, tmp_path):
+@pytest.mark.parametrize("figure", ["rouge.change.low", "rouge_l.change", "rouge_l.label"])
+def test_checks_of_figures_that_are_not_there_are_refused(models, tmp_path, figure):
     report = make_report(tmp_path / "report")
-    with pytest.raises(ConfigError, match=r"found .rouge\.change\.low.; known: rouge_l"):
-        register(tmp_path, models[0], report, champion_if=["rouge.change.low > 0"])
+    with pytest.raises(ConfigError, match=f"found '{figure}'; known: rouge_l"):
+        register(tmp_path, models[0], report, champion_if=[f"{figure} > 0"])
     assert not (tmp_path / "registry").exists() and not (tmp_path / "out").exists()
+
+
+def test_two_processes_at_once_register_both_models(models, tmp_path):
+    report = make_report(tmp_path / "report")
+    command = [sys.executable, "-m", "soda", "register", "--report", report.path]
+    command += ["--set", "name=tiny", "--set", f"registry={tmp_path}/registry"]
+    running = [
+        subprocess.Popen(
+            [*command, "--model", model.path, "--out", tmp_path / str(number)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, model in enumerate(models)
+    ]
+    errors = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], errors
+    facts = [Registration.open(tmp_path / str(number)).facts() for number in range(2)]
+    assert {fact["version"] for fact in facts} == {1, 2}
+    for model, fact in zip(models, facts, strict=True):
+        folder = Registry(tmp_path / "registry").version_folder("tiny", fact["version"])
+        assert json.loads((folder / "lineage.json").read_text())["model_digest"] == model.digest
 
 
 def test_two_who_register_at_once_get_different_versions(tmp_path):
