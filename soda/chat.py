@@ -27,8 +27,8 @@ class ChatFormat:
             raise ModelError(f"{name}: expected a chat template, found none")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read tokenizer and template from a folder.
+    def load(cls, folder: Path, name: str = "") -> Self:
+        """Read tokenizer and template from a folder; refusals call it by `name`.
 
         Raises:
             ModelError: there is no tokenizer, no chat template, or one that cannot be taken apart.
@@ -42,8 +42,8 @@ class ChatFormat:
                 trust_remote_code=False,  # the default asks on the terminal
             )
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{folder}: expected a tokenizer, found: {error}") from error
-        return cls(tokenizer, str(folder))
+            raise ModelError(f"{name or folder}: expected a tokenizer, found: {error}") from error
+        return cls(tokenizer, name or str(folder))
 
     @property
     def template_digest(self) -> str:

@@ -161,7 +161,7 @@ def _check(writer: Writer, source: str) -> None:
         raise ModelError(f"{source}: expected a model type of transformers, found {kind!r}")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or config.get("is_encoder_decoder"):
         raise ModelError(f"{source}: expected a causal language model, found '{kind}'")
-    chat = ChatFormat.load(writer.path)
+    chat = ChatFormat.load(writer.path, source)
     if len(chat.tokenizer) > config.get("vocab_size", len(chat.tokenizer)):
         raise ModelError(
             f"{source}: expected at most {config['vocab_size']} tokens, the tokenizer has "

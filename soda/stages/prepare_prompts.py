@@ -87,10 +87,10 @@ def _write_prompt(
     content = digest(messages)
     given = row.get("id")
     row_id = content[:16] if given is None else _text(str(given), where)
-    if content in contents:
-        writer.drop(row_id, "duplicate")
-    elif not messages or not messages[-1]["content"].strip():
+    if not messages or not messages[-1]["content"].strip():
         writer.drop(row_id, "empty_prompt")
+    elif content in contents:
+        writer.drop(row_id, "duplicate")
     elif row_id in ids:
         raise DataError(f"{where}: expected ids that differ, found '{row_id}' twice")
     else:

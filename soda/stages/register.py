@@ -88,7 +88,7 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
         facts: dict[str, Any] = {
             "name": config.name,
             "version": version,
-            "champion": not failed,
+            "champion": registry.alias(config.name, "champion") == version,
             "failed_checks": failed,
         }
         text = json.dumps(facts, indent=2)
