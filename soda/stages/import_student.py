@@ -40,8 +40,10 @@ class ImportStudentConfig(Config):
 
     def pin(self) -> Self:
         """Write the digest of a local source into it."""
+        if self.source_digest:
+            return self
         path = _local(self.source)
-        if self.source_digest or path is None:
+        if path is None:
             return self
         return self.model_copy(update={"source_digest": _digest(path)})
 
