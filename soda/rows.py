@@ -3,11 +3,22 @@
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-__all__ = ["Message", "Outcome", "Pair", "Prompt", "Response", "Split", "canonical", "digest"]
+__all__ = [
+    "Message",
+    "Outcome",
+    "Pair",
+    "Prompt",
+    "Response",
+    "Split",
+    "canonical",
+    "digest",
+    "normalized",
+]
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Split = Literal["train", "validation", "test"]
@@ -26,6 +37,11 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return the sha256 of a JSON value's canonical form, in hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def normalized(text: str) -> str:
+    """Return a text as it is compared: whatever its case, white space and width of characters."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)

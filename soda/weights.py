@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_causal_lm"]
+from soda import storage
+from soda.rows import digest
+
+__all__ = ["load_causal_lm", "weights_digest"]
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the digest of a model folder's weights alone."""
+    return digest({path.name: storage.file_digest(path) for path in folder.glob("*.safetensors")})
 
 
 def load_causal_lm(folder: Path, dtype: Any, **options: Any) -> Any:

@@ -1,13 +1,14 @@
 """What is measured of answers, one number a prompt, and how sure we are of the mean."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from soda.rows import normalized
 
 __all__ = ["METRICS", "Metric", "compare", "holds_expected", "repeats", "rouge_l"]
 
@@ -42,13 +43,13 @@ def rouge_l(teacher: Sequence[str], answers: Sequence[str]) -> list[float]:
 
 def holds_expected(expected: str, answer: str) -> bool:
     """Say whether an answer holds the expected string as whole words, whatever the case."""
-    wanted = re.escape(_normal(expected))
-    return re.search(rf"(?<!\w){wanted}(?!\w)", _normal(answer)) is not None
+    wanted = re.escape(normalized(expected))
+    return re.search(rf"(?<!\w){wanted}(?!\w)", normalized(answer)) is not None
 
 
 def repeats(answer: str) -> bool:
     """Say whether an answer goes in circles: some run of four words stands in it three times."""
-    words = _normal(answer).split()
+    words = normalized(answer).split()
     runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
     return bool(runs) and max(runs.values()) >= 3
 
@@ -70,7 +71,3 @@ def compare(
             ("before", "after", "change"), values.mean(axis=1), lows, highs, strict=True
         )
     }
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -17,7 +17,7 @@ from soda.config import Config
 from soda.errors import ConfigError, ModelError
 from soda.kinds import Model
 from soda.rows import digest
-from soda.weights import load_causal_lm
+from soda.weights import load_causal_lm, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student"]
 
@@ -171,10 +171,9 @@ def _check(writer: Writer, source: str) -> None:
         )
     _stop_at(chat.end_of_turn, writer.path / "generation_config.json", source)
     _check_weights(writer.path, source)
-    weights = {file.name: storage.file_digest(file) for file in writer.path.glob("*.safetensors")}
     writer.facts.update(
         model_type=kind,
-        weights_digest=digest(weights),
+        weights_digest=weights_digest(writer.path),
         template_digest=chat.template_digest,
         end_of_turn=chat.tokenizer.convert_ids_to_tokens(chat.end_of_turn),
     )

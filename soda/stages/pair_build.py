@@ -1,6 +1,5 @@
 """Join teacher and student answers into preference pairs."""
 
-import unicodedata
 from pathlib import Path
 
 from pydantic import Field
@@ -11,7 +10,7 @@ from soda.config import Config
 from soda.errors import ArtifactError, DataError
 from soda.kinds import Pairs, Responses
 from soda.progress import progress
-from soda.rows import Pair, Response
+from soda.rows import Pair, Response, normalized
 
 __all__ = ["PairBuildConfig", "pair_build"]
 
@@ -86,7 +85,7 @@ def _why_not(
         return f"student_{mine.outcome}"
     if theirs.prompt.messages != mine.prompt.messages:
         return "prompts_differ"
-    if _normal(theirs.text) == _normal(mine.text):
+    if normalized(theirs.text) == normalized(mine.text):
         return "same_answer"
     if len(chat.prompt_ids(mine.prompt.messages)) > config.max_prompt_tokens:
         return "prompt_too_long"
@@ -94,10 +93,6 @@ def _why_not(
         if len(chat.answer_ids(text, stopped=True)) > config.max_answer_tokens:
             return f"{side}_too_long"
     return None
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _write(pairs: Writer, theirs: Response, mine: Response) -> None:

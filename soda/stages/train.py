@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from soda import storage
 from soda.artifact import LOGS, WORK, Artifact, Writer, work_folder
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import DataError
 from soda.kinds import Model, Pairs
 from soda.progress import say
-from soda.rows import digest
-from soda.weights import load_causal_lm
+from soda.weights import load_causal_lm, weights_digest
 
 if TYPE_CHECKING:
     from soda.training.loop import Phase
@@ -162,11 +160,10 @@ def _write(
             shutil.copyfile(model.path / name, writer.path / name)
     (writer.path / LOGS).mkdir()
     shutil.copyfile(trainer.work / "metrics.jsonl", writer.path / LOGS / "metrics.jsonl")
-    weights = {path.name: storage.file_digest(path) for path in writer.path.glob("*.safetensors")}
     writer.facts.update(
         model.manifest["facts"],
         base_weights_digest=model.weights_digest,
-        weights_digest=digest(weights),
+        weights_digest=weights_digest(writer.path),
         train_pairs=len(trainer.pairs),
         validation_pairs=len(trainer.validation),
         stopped_early=stopped,
