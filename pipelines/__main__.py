@@ -70,7 +70,7 @@ def _run(parsed: argparse.Namespace) -> int:
     spec = parsed.root / "distill.yaml"
     compile_pipeline("distill", spec)
     registration = run_compiled(spec, arguments, parsed.root)
-    print(summarize(registration, Path(arguments["register_config"]["registry"])))
+    print(summarize(registration, arguments["register_config"]["registry"]))
     print(_NEXT)
     return 0
 

@@ -1,8 +1,9 @@
 """Run a compiled pipeline on this machine, each component in a process of its own."""
 
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kfp import components, local
 from soda.errors import SodaError
 from soda.kinds import Registration
 
-__all__ = ["PipelineFailed", "run_compiled"]
+__all__ = ["PipelineFailed", "run_compiled", "start_runner"]
 
 
 class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
@@ -22,8 +23,9 @@ class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
 def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Registration:
     """Run a compiled spec and return what it registered.
 
-    Journals, checkpoints and finished artifacts go to `root/store`, under keys made of code,
-    config and inputs: a run repeats only what changed, and goes on where a killed one stopped.
+    Journals, checkpoints and finished artifacts go to SODA_STORE, or else to `root/store`, under
+    keys made of code, config and inputs: a run repeats only what changed, and goes on where a
+    killed one stopped.
 
     Retries are left out: they wait minutes for what a cluster may do to a pod, and nothing does
     that here.
@@ -31,19 +33,24 @@ def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Regist
     Raises:
         PipelineFailed: a step failed.
     """
-    os.environ["SODA_STORE"] = str((root / "store").absolute())
-    with warnings.catch_warnings():
-        # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
-        warnings.simplefilter("ignore")
-        local.init(
-            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline")
-        )
+    os.environ.setdefault("SODA_STORE", str((root / "store").absolute()))
+    with start_runner(root / "pipeline"):
         pipeline = components.load_component_from_text(_without_retries(spec))
         try:
             task = pipeline(**arguments)
         except RuntimeError as error:
             raise PipelineFailed(f"the pipeline stopped: {error}; run it again to go on") from error
     return Registration.open(task.output.path)
+
+
+@contextlib.contextmanager
+def start_runner(root: Path) -> Iterator[None]:
+    """Let pipelines and components that are called in the block run on this machine."""
+    with warnings.catch_warnings():
+        # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
+        warnings.simplefilter("ignore")
+        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+        yield
 
 
 def _without_retries(spec: Path) -> str:

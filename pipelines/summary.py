@@ -1,18 +1,17 @@
 """The few lines that a finished run ends with."""
 
-from pathlib import Path
-
 from soda.kinds import Registration, Report
-from soda.registry.local import Registry
+from soda.places import fetch
+from soda.registry.remote import open_registry
 
 __all__ = ["summarize"]
 
 
-def summarize(registration: Registration, registry: Path) -> str:
+def summarize(registration: Registration, registry: str) -> str:
     """Return rows, held-out figures before and after, where everything lies, what to try next."""
     facts = registration.facts()
-    folder = Registry(registry).version_folder(facts["name"], facts["version"])
-    figures = Report.open(folder / "report").figures()
+    folder = open_registry(registry).version_folder(facts["name"], facts["version"])
+    figures = Report.open(fetch(f"{folder}/report")).figures()
     rows = figures["rows"]
     drops = ", ".join(f"{count} {reason}" for reason, count in rows["drops"].items()) or "none"
     lines = [
@@ -41,8 +40,8 @@ def summarize(registration: Registration, registry: Path) -> str:
         failed = "; ".join(facts["failed_checks"])
         lines.append(f"{facts['name']} version {facts['version']} is no champion: {failed}")
     lines += [
-        f"model:  {folder / 'model'}",
-        f"card:   {folder / 'README.md'}",
-        f"report: {folder / 'report' / 'report.html'}",
+        f"model:  {folder}/model",
+        f"card:   {folder}/README.md",
+        f"report: {folder}/report/report.html",
     ]
     return "\n".join(lines)

@@ -4,34 +4,29 @@ import contextlib
 import functools
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TextIO
+from typing import Any, ClassVar, Self
 
-from soda import __version__, storage
+from soda import __version__, commit, storage
+from soda.commit import MANIFEST
 from soda.config import Config
-from soda.errors import ArtifactError
+from soda.errors import ArtifactError, StorageError
+from soda.mirror import Mirror
+from soda.places import local_folder, remote_location, store_of
+from soda.progress import say
 from soda.rows import digest
+from soda.writer import WORK, Writer
 
 __all__ = [
-    "DROPS",
-    "LOGS",
-    "MANIFEST",
-    "WORK",
     "Artifact",
-    "Writer",
     "code_version",
     "run_key",
-    "store_of",
     "work_folder",
 ]
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-DROPS = "drops.jsonl"  # one line for each dropped row: id, reason, detail
-WORK = "work"
-LOGS = "logs"  # files about the run, not the result: clocks and speeds; no part of the digest
+_ASIDE = ("aside", "account")  # of a manifest: what a run was given and did that made no difference
 
 
 @functools.cache
@@ -55,16 +50,9 @@ def run_key(config: Config, inputs: Mapping[str, "Artifact"]) -> str:
     )
 
 
-def store_of(out: Path) -> Path:
-    """Return the folder for journals, checkpoints and unfinished work: SODA_STORE or `.soda`."""
-    if store := os.environ.get("SODA_STORE"):
-        return storage.local_path(store)
-    return out.absolute().parent / ".soda"
-
-
 def work_folder(out: Path, config: Config, inputs: Mapping[str, "Artifact"]) -> Path:
     """Return where unfinished work on one result lies, whatever `out` it is for."""
-    return store_of(out) / "work" / f"{config.stage()}-{run_key(config, inputs)[:16]}"
+    return store_of(out) / WORK / f"{config.stage()}-{run_key(config, inputs)[:16]}"
 
 
 class Artifact:
@@ -79,8 +67,8 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """The sha256 over the manifest but for locations, and so over every file but the logs."""
-        return digest({key: value for key, value in self.manifest.items() if key != "locations"})
+        """The sha256 over what decides a result, and so over every file but the logs."""
+        return digest({key: value for key, value in self.manifest.items() if key not in _ASIDE})
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> Self:
@@ -88,8 +76,11 @@ class Artifact:
 
         Raises:
             ArtifactError: it is missing, unfinished, of another kind or format, or damaged.
+            StorageError: it lies in object storage that cannot be reached.
         """
-        path = storage.local_path(path)
+        location, path = path, local_folder(path)
+        if storage.is_remote(location):
+            _bring(path)
         if not path.is_dir():
             raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
         try:
@@ -127,8 +118,13 @@ class Artifact:
         """
         key = run_key(config, inputs)
         folder = work_folder(out, config, inputs)
-        with storage.explain_os_errors(), storage.lock(folder / "lock"):
-            writer = Writer(folder)
+        place = _place_in_store(out, config.stage(), key) if cls.reusable else None
+        with (
+            storage.explain_os_errors(),
+            storage.lock(folder / "lock"),
+            _unfinished(folder) as work,
+        ):
+            writer = Writer(folder, work)
             with writer.cleaning_up():
                 with writer.open_files:
                     yield writer
@@ -139,7 +135,8 @@ class Artifact:
                     "soda": code_version(),
                     "key": key,
                     "config": config.deciding(),
-                    "locations": config.places(),
+                    "aside": config.set_aside(),
+                    "account": writer.account,
                     "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
                     "rows": dict(sorted(writer.rows.items())),
                     "drops": dict(sorted(writer.drops.items())),
@@ -150,14 +147,14 @@ class Artifact:
                     writer.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()
                 )
                 storage.make_read_only(writer.path)
-                place = _place_in_store(out, config.stage(), key) if cls.reusable else None
-                if place is None:
-                    if not cls.reusable and cls._made_with(key, out):
-                        storage.remove_tree(out)  # the same run's earlier result gives way
-                    storage.publish(writer.path, out)
-                else:
-                    storage.publish(writer.path, place)
+                if place is not None:
+                    cls._publish(writer.path, place, key)
                     storage.link_tree(place, out)
+                    cls._put(out, key)
+                else:
+                    cls._publish(writer.path, out, key)
+            if work is not None:
+                work.remove()
             storage.remove_tree(folder)
 
     @classmethod
@@ -168,18 +165,19 @@ class Artifact:
             ArtifactError: `out` holds an artifact made of something else.
         """
         key = run_key(config, inputs)
+        _bring(out)
         if (out / MANIFEST).is_file():
             found = cls.open(out)
             if found.manifest["key"] != key:
-                raise ArtifactError(
-                    f"{out}: expected nothing, or this run's own result, found a '{cls.kind}' "
-                    "made with another config, input or version; choose another --out or remove it"
-                )
+                raise ArtifactError(_taken(out, cls.kind))
             return found if cls.reusable else None
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ArtifactError(f"{out}: expected nothing there, found a file or folder")
         place = _place_in_store(out, config.stage(), key) if cls.reusable else None
-        if place is None or not place.is_dir():
+        if place is None:
+            return None
+        _bring(place)
+        if not place.is_dir():
             return None
         try:
             cls.open(place, verify=True)
@@ -188,7 +186,30 @@ class Artifact:
             return None
         with storage.explain_os_errors():
             storage.link_tree(place, out)
+            cls._put(out, key)
         return cls.open(out)
+
+    @classmethod
+    def _publish(cls, folder: Path, target: Path, key: str) -> None:
+        """Move a finished folder to its place, unless another run has just put its equal there."""
+        if not cls.reusable and cls._made_with(key, target):
+            storage.remove_tree(target)  # the same run's earlier result gives way
+        try:
+            storage.publish(folder, target)
+        except StorageError:
+            if not cls._made_with(key, target):
+                raise
+        cls._put(target, key)
+
+    @classmethod
+    def _put(cls, folder: Path, key: str) -> None:
+        """Put a finished folder where its place in object storage is, if that is its place."""
+        location = remote_location(folder)
+        if location is None or commit.put(folder, location, replace=not cls.reusable):
+            return
+        commit.get(location, folder)  # another run was first
+        if not cls._made_with(key, folder):
+            raise ArtifactError(_taken(location, cls.kind))
 
     @classmethod
     def _made_with(cls, key: str, out: Path) -> bool:
@@ -205,62 +226,37 @@ class Artifact:
                 yield json.loads(line)
 
 
+def _taken(place: str | Path, kind: str) -> str:
+    return (
+        f"{place}: expected nothing, or this run's own result, found a '{kind}' made with another "
+        "config, input or version; choose another --out or remove it"
+    )
+
+
+def _bring(folder: Path) -> None:
+    """Make a folder what its place in object storage is, if that is its place."""
+    location = remote_location(folder)
+    if location is not None and not commit.get(location, folder):
+        storage.remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[Mirror | None]:
+    """Hold the work on a result in object storage, and bring what was done of it before."""
+    location = remote_location(folder)
+    if location is None:
+        yield None
+        return
+    parent, _, name = location.rpartition(f"/{WORK}/")
+    with storage.hold(storage.open_store(f"{parent}/leases"), name) as lease:
+        mirror = Mirror(location, folder / WORK, lease.check)
+        if mirror.pull():
+            say(f"{name}: going on with what another machine began")
+        yield mirror
+
+
 def _place_in_store(out: Path, stage: str, key: str) -> Path | None:
     """Return where a shared store keeps a finished artifact; there is none without SODA_STORE."""
     if "SODA_STORE" not in os.environ:
         return None
     return store_of(out) / "artifacts" / f"{stage}-{key[:16]}"
-
-
-class Writer:
-    """What a stage fills: rows, files, facts, and reasons for the rows it dropped."""
-
-    def __init__(self, folder: Path):
-        self.path = folder / "artifact"  # begun anew by every try
-        self.work = folder / WORK  # kept from try to try: partial results, checkpoints
-        self.rows: Counter[str] = Counter()
-        self.drops: Counter[str] = Counter()
-        self.facts: dict[str, Any] = {}
-        self._open: dict[str, TextIO] = {}
-        self.open_files = contextlib.ExitStack()  # closing writes the last rows, and can fail
-        storage.remove_tree(self.path)
-        self.path.mkdir(parents=True)
-        self.work.mkdir(exist_ok=True)
-
-    def write(self, name: str, row: Mapping[str, Any]) -> None:
-        """Append one row to a file of JSON lines."""
-        if name not in self._open:
-            file = self.path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._open[name] = self.open_files.enter_context(file.open("w", encoding="utf-8"))
-        self._open[name].write(json.dumps(row, ensure_ascii=False) + "\n")
-        if name != DROPS:
-            self.rows[name] += 1
-
-    def drop(self, row_id: str, reason: str, detail: str = "") -> None:
-        """Leave a row out, and say why: it is counted and listed."""
-        self.drops[reason] += 1
-        self.write(DROPS, {"id": row_id, "reason": reason, "detail": detail})
-
-    @contextlib.contextmanager
-    def cleaning_up(self) -> Iterator[None]:
-        """After an error keep nothing but what a next try can use."""
-        try:
-            yield
-        except BaseException:
-            storage.remove_tree(self.path)
-            if not any(self.work.iterdir()):
-                storage.remove_tree(self.work.parent)
-            raise
-
-    def files(self) -> dict[str, dict[str, Any]]:
-        """Return size and checksum of every file but the logs."""
-        found = {}
-        for path in sorted(self.path.rglob("*")):
-            name = path.relative_to(self.path).as_posix()
-            if path.is_file() and not name.startswith(f"{LOGS}/"):
-                found[name] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": storage.file_digest(path),
-                }
-        return found

@@ -65,6 +65,12 @@ def _dispatch(words: list[str]) -> None:
 
         server.add_arguments(recorded)
         raise SystemExit(server.serve_from_command_line(parser.parse_args(words)))
+    plan = commands.add_parser("plan", help="what teacher-gen will ask, take and cost")
+    if wanted == "plan":
+        from soda import plan as planning
+
+        planning.add_arguments(plan)
+        raise SystemExit(planning.plan_from_command_line(parser.parse_args(words)))
     _run_stage(parser.parse_args(words))
 
 

@@ -19,9 +19,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Fields that say where something is, not what: no part of a key or a digest. A `x_digest`
-    # beside a location `x` says what is there.
-    locations: ClassVar[tuple[str, ...]] = ()
+    # Fields that change no result: where something lies, how fast or for how much it is made. They
+    # are no part of a key or a digest. A `x_digest` beside a location `x` says what is there.
+    aside: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def stage(cls) -> str:
@@ -51,12 +51,12 @@ class Config(BaseModel):
         return self
 
     def deciding(self) -> dict[str, Any]:
-        """Return the values that decide the result, as JSON: all but the locations."""
-        return self.model_dump(mode="json", exclude=set(self.locations))
+        """Return the values that decide the result, as JSON: all that are not set aside."""
+        return self.model_dump(mode="json", exclude=set(self.aside))
 
-    def places(self) -> dict[str, Any]:
-        """Return the locations, as JSON."""
-        return self.model_dump(mode="json", include=set(self.locations))
+    def set_aside(self) -> dict[str, Any]:
+        """Return the values that change no result, as JSON."""
+        return self.model_dump(mode="json", include=set(self.aside))
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
@@ -66,7 +66,10 @@ class Config(BaseModel):
         also = f" (and {len(more)} more)" if more else ""
         match first["type"]:
             case "extra_forbidden":
-                return f"{where}: unknown key; {suggest(key, cls.model_fields)}{also}"
+                *group, name = first["loc"]
+                known = cls.model_fields[str(group[0])].annotation if group else cls
+                assert isinstance(known, type) and issubclass(known, BaseModel), "it has fields"
+                return f"{where}: unknown key; {suggest(str(name), known.model_fields)}{also}"
             case "missing":
                 return f"{where}: expected a value, found none{also}"
             case "value_error":

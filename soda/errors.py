@@ -2,8 +2,10 @@
 
 __all__ = [
     "ArtifactError",
+    "BudgetError",
     "ConfigError",
     "DataError",
+    "MissingObject",
     "ModelError",
     "SodaError",
     "StorageError",
@@ -35,5 +37,13 @@ class TeacherError(SodaError):
     """The teacher's API refused, or could not be reached."""
 
 
+class BudgetError(SodaError):
+    """The spending limit was reached; what was answered is kept."""
+
+
 class StorageError(SodaError):
     """A file could not be written: no space, no permission, or a place we cannot reach."""
+
+
+class MissingObject(StorageError):  # noqa: N818 - what was found, not what went wrong
+    """An object or file is not there."""

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from soda.artifact import Artifact, Writer
+from soda.artifact import Artifact
 from soda.rows import Pair, Prompt, Response, Split
+from soda.writer import Writer
 
 __all__ = ["Model", "Pairs", "Prompts", "Registration", "Report", "Responses"]
 

@@ -23,14 +23,21 @@ class _Lines:
 
 
 def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
-    """Return a tqdm bar with rate and time left; `done` counts what an earlier run finished."""
+    """Return a tqdm bar with rate and time left; `done` counts what an earlier run finished.
+
+    Args:
+        unit: a word in the plural, or "B" for bytes, which are shown as kB, MB and GB.
+    """
+    scale = unit == "B"
+    unit = unit if scale else f" {unit}"
     if sys.stderr.isatty():
-        return tqdm(desc=label, total=total, unit=f" {unit}", initial=done)
+        return tqdm(desc=label, total=total, unit=unit, unit_scale=scale, initial=done)
     form = "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
     return tqdm(
         desc=label,
         total=total,
-        unit=f" {unit}",
+        unit=unit,
+        unit_scale=scale,
         initial=done,
         bar_format=form,
         mininterval=10,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soda import storage
-from soda.artifact import WORK, Artifact, work_folder
+from soda.artifact import Artifact, work_folder
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
+from soda.places import local_folder
 from soda.progress import say
+from soda.writer import WORK
 
 __all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
 
@@ -100,7 +101,7 @@ def prepare(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
     opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
-    return Call(stage, opened, stage.config.parse(config), storage.local_path(out))
+    return Call(stage, opened, stage.config.parse(config), local_folder(out))
 
 
 def run(

@@ -15,16 +15,17 @@ FILES = sorted(
 # The four on one line never import one another.
 LAYERS = [
     {"cli", "__main__"},
-    {"launch"},
+    {"launch", "plan"},
     {"stage"},
     {"stages"},
     {"teacher", "student", "training", "evaluation", "registry"},
     {"kinds", "chat", "weights"},
-    {"artifact"},
+    {"artifact", "commit", "mirror", "places", "writer"},
     {"rows", "storage", "progress", "config"},
     {"errors"},
 ]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}
+HEAVY |= {"boto3", "botocore", "google"}
 
 
 def imports(tree, *, top_level):

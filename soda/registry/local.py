@@ -14,7 +14,7 @@ from typing import Any
 from soda import storage
 from soda.errors import StorageError
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "fill"]
 
 
 class Registry:
@@ -23,8 +23,11 @@ class Registry:
     def __init__(self, root: Path):
         self.root = root
 
-    def version_folder(self, name: str, version: int) -> Path:
+    def version_folder(self, name: str, version: int) -> str:
         """Return where a version lies."""
+        return str(self._folder(name, version))
+
+    def _folder(self, name: str, version: int) -> Path:
         return self.root / name / "versions" / str(version)
 
     def add(
@@ -46,10 +49,10 @@ class Registry:
                     if digest == lineage["model_digest"]:
                         return version
                 if not unfinished.exists():
-                    self._fill(unfinished, lineage, folders, card)
+                    fill(unfinished, lineage, folders, card)
                 version = max(known, default=0) + 1
                 try:
-                    storage.publish(unfinished, self.version_folder(name, version))
+                    storage.publish(unfinished, self._folder(name, version))
                 except StorageError:
                     continue  # another process took the number: look again
                 return version
@@ -72,19 +75,15 @@ class Registry:
             for path in sorted(folder.glob("[0-9]*"))
         }
 
-    def _fill(
-        self,
-        folder: Path,
-        lineage: Mapping[str, Any],
-        folders: Mapping[str, Path],
-        card: str,
-    ) -> None:
-        folder.mkdir(parents=True)
-        for name, source in folders.items():
-            storage.link_tree(source, folder / name)
-        model = folder / "model"
-        (model / "README.md").unlink(missing_ok=True)
-        (model / "README.md").write_text(card, encoding="utf-8")
-        shutil.copyfile(model / "README.md", folder / "README.md")
-        (folder / "lineage.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
-        storage.make_read_only(folder)
+
+def fill(folder: Path, lineage: Mapping[str, Any], folders: Mapping[str, Path], card: str) -> None:
+    """Make a version's folder: what it holds, its card, its lineage."""
+    folder.mkdir(parents=True)
+    for name, source in folders.items():
+        storage.link_tree(source, folder / name)
+    model = folder / "model"
+    (model / "README.md").unlink(missing_ok=True)
+    (model / "README.md").write_text(card, encoding="utf-8")
+    shutil.copyfile(model / "README.md", folder / "README.md")
+    (folder / "lineage.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
+    storage.make_read_only(folder)

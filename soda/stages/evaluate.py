@@ -7,7 +7,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from soda import storage
-from soda.artifact import LOGS, Writer
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import DataError
@@ -17,6 +16,7 @@ from soda.evaluation.report import render_html, render_markdown
 from soda.kinds import Model, Pairs, Report, Responses
 from soda.progress import progress, say
 from soda.rows import Pair, Response
+from soda.writer import LOGS, Writer
 
 __all__ = ["EvalConfig", "evaluate"]
 
@@ -102,6 +102,7 @@ def _measure(
         batch_size=config.batch_size,
     )
     storage.write_atomically(kept, json.dumps(measured).encode())
+    writer.keep()
     return measured
 
 

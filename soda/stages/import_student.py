@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from soda import storage
-from soda.artifact import Writer
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import ConfigError, ModelError
 from soda.kinds import Model
+from soda.places import fetch
 from soda.rows import digest
 from soda.weights import load_causal_lm, weights_digest
+from soda.writer import Writer
 
 __all__ = ["ImportStudentConfig", "import_student"]
 
@@ -28,7 +29,7 @@ _KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "
 class ImportStudentConfig(Config):
     """Which student."""
 
-    locations: ClassVar[tuple[str, ...]] = ("source",)
+    aside: ClassVar[tuple[str, ...]] = ("source",)
 
     source: str = Field(
         description="a folder, a .gguf file, a hub id, or package:NAME/FILE inside a Python package"
@@ -77,7 +78,7 @@ def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
 def _local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
     if not source.startswith("package:"):
-        path = storage.local_path(source)
+        path = fetch(source)
         return path if path.exists() else None
     package, _, file = source.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from soda.artifact import Writer, run_key
+from soda.artifact import run_key
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import ArtifactError, DataError
 from soda.kinds import Pairs, Responses
 from soda.progress import progress
 from soda.rows import Pair, Response, normalized
+from soda.writer import Writer
 
 __all__ = ["PairBuildConfig", "pair_build"]
 

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from soda import storage
-from soda.artifact import Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError
 from soda.kinds import Prompts
+from soda.places import fetch
 from soda.rows import Message, Prompt, Split, digest
+from soda.writer import Writer
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
@@ -25,7 +26,7 @@ _FORMATS = (".jsonl", ".json", ".parquet", ".csv")
 class PreparePromptsConfig(Config):
     """Where the prompts come from, and how they are split."""
 
-    locations: ClassVar[tuple[str, ...]] = ("dataset",)
+    aside: ClassVar[tuple[str, ...]] = ("dataset",)
 
     dataset: str = Field(description="a .jsonl, .json, .parquet or .csv file, or a hub id")
     dataset_digest: str = Field("", description="sha256 of the file; filled in if left out")
@@ -49,7 +50,7 @@ class PreparePromptsConfig(Config):
 
 
 def _local_file(dataset: str) -> Path | None:
-    path = storage.local_path(dataset)
+    path = fetch(dataset)
     return path if path.is_file() else None
 
 

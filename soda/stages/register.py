@@ -11,8 +11,8 @@ from soda import storage
 from soda.config import Config
 from soda.errors import ConfigError
 from soda.kinds import Model, Registration, Report
-from soda.registry.local import Registry
 from soda.registry.model_card import render_card
+from soda.registry.remote import open_registry
 
 __all__ = ["RegisterConfig", "register"]
 
@@ -28,7 +28,7 @@ _COMPARE = {
 class RegisterConfig(Config):
     """Under which name, where, and what a champion must have shown."""
 
-    locations: ClassVar[tuple[str, ...]] = ("registry",)
+    aside: ClassVar[tuple[str, ...]] = ("registry",)
 
     name: str = Field(description="the model's name in the registry")
     registry: str = Field("registry", description="the registry's folder")
@@ -62,7 +62,7 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
     """
     figures = report.figures()
     failed = [check for check in config.champion_if if not _passes(check, figures)]
-    registry = Registry(storage.local_path(config.registry))
+    registry = open_registry(config.registry)
     lineage = {
         "name": config.name,
         "model_digest": model.digest,

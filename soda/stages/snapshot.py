@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic import Field
 
 from soda import storage
-from soda.artifact import Writer
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.kinds import Model, Prompts, Responses
 from soda.progress import progress
 from soda.rows import Outcome, Prompt, Response
 from soda.student.generate import Answer, Sampling, load_model, sample
+from soda.writer import Writer
 
 __all__ = ["SnapshotConfig", "snapshot"]
 
@@ -83,6 +83,7 @@ def _sample(
         batch = {rows[place].id: answer for place, answer in zip(places, drawn, strict=True)}
         values = {key: dataclasses.asdict(answer) for key, answer in batch.items()}
         storage.write_atomically(file(number), json.dumps(values).encode())
+        writer.keep()
         answers |= batch
         bar.update(len(batch))
     bar.close()

@@ -1,34 +1,39 @@
 """Ask the teacher every prompt once."""
 
-import asyncio
 import contextlib
+import itertools
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import httpx
 from pydantic import Field, field_validator
 
 from soda import storage
-from soda.artifact import Writer, store_of
 from soda.config import Config
-from soda.errors import ConfigError, TeacherError
+from soda.errors import ConfigError
 from soda.kinds import Prompts, Responses
-from soda.progress import progress
+from soda.places import fetch, store_of
+from soda.progress import say
 from soda.rows import Prompt, Response, digest
-from soda.teacher.answers import read_answers
-from soda.teacher.client import TIMEOUT, TeacherClient, TeacherUnanswered
-from soda.teacher.journal import Journal
+from soda.teacher.answers import Given
+from soda.teacher.asking import Request, Stopped
+from soda.teacher.budget import Price
+from soda.teacher.client import unanswered
+from soda.teacher.job import Job, Limits
+from soda.teacher.shipping import open_journal
+from soda.writer import Writer
 
-__all__ = ["TeacherGenConfig", "teacher_gen"]
+__all__ = ["TeacherGenConfig", "given_file", "open_job", "teacher_gen"]
 
-Answers = dict[str, dict[str, Any]]
+Answer = dict[str, Any]
 
 
 class TeacherGenConfig(Config):
     """Which teacher, and what it is asked with."""
 
-    locations: ClassVar[tuple[str, ...]] = ("answers",)
+    aside: ClassVar[tuple[str, ...]] = ("answers", "price", "limits", "probe", "batch")
 
     base_url: str = Field("", description="OpenAI-style endpoint; SODA_TEACHER_BASE_URL wins")
     model: str = Field("", description="the teacher's name there; SODA_TEACHER_MODEL wins")
@@ -43,6 +48,28 @@ class TeacherGenConfig(Config):
     max_failed_share: float = Field(
         0.01, ge=0, le=1, description="stop if more of the prompts than this stay unanswered"
     )
+    shard: str = Field("1/1", description="'2/8': every eighth prompt, from the second")
+    price: Price = Field(Price(), description="USD per million tokens: {input: 2.5, output: 10}")
+    limits: Limits = Field(
+        Limits(),
+        description="concurrency, requests_per_minute, tokens_per_minute, usd, timeout_seconds, "
+        "hedge_after_seconds; usd stops before these prompts can cost more",
+    )
+    probe: bool = Field(
+        True, description="ask six fixed prompts first, to see whether the teacher has changed"
+    )
+
+    batch: bool = Field(
+        False, description="ask through the OpenAI Batch API: half the price, within a day"
+    )
+
+    @field_validator("shard")
+    @classmethod
+    def _a_part_of_a_whole(cls, shard: str) -> str:
+        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
+        if not found or int(found[1]) > int(found[2]):
+            raise ValueError(f"expected a shard such as 2/8, found '{shard}'")
+        return shard
 
     @field_validator("base_url")
     @classmethod
@@ -69,9 +96,18 @@ class TeacherGenConfig(Config):
         values["base_url"] = os.environ.get("SODA_TEACHER_BASE_URL") or self.base_url
         values["model"] = os.environ.get("SODA_TEACHER_MODEL") or self.model
         if self.answers and not self.answers_digest:
-            path = storage.local_path(self.answers)
+            path = fetch(self.answers)
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
+
+    def body(self) -> dict[str, Any]:
+        """Return what every request has but its messages."""
+        return {"model": self.model, **self.sampling}
+
+    def teacher(self) -> str:
+        """Return a file name for all that this teacher is asked with."""
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", self.model)[:40].strip("-")
+        return f"{name}-{digest({'endpoint': self.base_url, **self.body()})[:8]}"
 
 
 def _integral(value: Any) -> Any:
@@ -90,119 +126,87 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
     """Ask the teacher every prompt: the chosen side of the pairs.
 
     Each prompt ends as one row: answered, truncated, refused, empty or failed. Answers are kept in
-    a journal as they come; a run that was killed asks for none of them again. The key is read from
-    SODA_TEACHER_API_KEY; SODA_TEACHER_CONCURRENCY (8) says how many requests are under way at once.
+    a journal as they come: a run that was killed asks for none of them again, nor does another run
+    with other prompts, or the whole after its shards. The key is read from SODA_TEACHER_API_KEY.
     """
-    given = _given_answers(config)
-    if not given and not (config.base_url and config.model):
+    asks = bool(config.base_url and config.model)
+    if not config.answers and not asks:
         raise ConfigError(
             "teacher-gen: expected a teacher, found none: set SODA_TEACHER_BASE_URL and "
             "SODA_TEACHER_MODEL, or teacher-gen.answers in the recipe"
         )
-    rows = list(prompts.rows())
-    journal_path = store_of(out) / "journal" / "teacher.jsonl"
-    with Responses.create(out, config=config, inputs={"prompts": prompts}) as writer:
-        answers = {row.id: found for row in rows if (found := _find_given(given, row))}
-        unasked = [row for row in rows if row.id not in answers]
-        if config.base_url and config.model:
-            with storage.lock(journal_path.with_suffix(".lock")), Journal(journal_path) as journal:
-                answers |= asyncio.run(_ask(unasked, config, journal))
-        _write(writer, rows, answers, config)
+    with (
+        Given(given_file(config)) as given,
+        Responses.create(out, config=config, inputs={"prompts": prompts}) as writer,
+    ):
+        if not asks:
+            _write(writer, config, ((row, given.get(row)) for row in _rows(prompts, config)))
+        else:
+            with open_job(prompts, config, given, out) as job:
+                try:
+                    job.run()
+                except Stopped as stopped:
+                    say(f"teacher-gen: {stopped}; what was answered is kept: run again to go on")
+                    raise SystemExit(128 + stopped.number) from None
+                _write(writer, config, _answers(prompts, config, given, job))
+                writer.account.update(job.account())
     return Responses.open(out)
 
 
-def _given_answers(config: TeacherGenConfig) -> Answers:
+@contextlib.contextmanager
+def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path) -> Iterator[Job]:
+    """Open the journal for these prompts, and give the job of asking what is not in it."""
+    share = digest([prompts.digest, config.shard])[:16]
+    with open_journal(store_of(out), config.teacher(), share) as journal:
+        yield Job(
+            journal,
+            config.base_url,
+            config.body(),
+            lambda: (_request(row, config, given) for row in _rows(prompts, config)),
+            total=sum(1 for _ in _rows(prompts, config)),
+            price=config.price,
+            limits=config.limits,
+            allowed_failures=config.max_failed_share * len(prompts),
+            probe=config.probe,
+            batch=f"{config.teacher()}/{share}" if config.batch else None,
+        )
+
+
+def given_file(config: TeacherGenConfig) -> Path | None:
+    """Return the file of answers that a team already has, if there is one.
+
+    Raises:
+        ConfigError: it is not the one that the config was pinned to.
+    """
     if not config.answers:
-        return {}
-    path = storage.local_path(config.answers)
-    answers = read_answers(path)
-    found = storage.file_digest(path)
+        return None
+    path = fetch(config.answers)
+    found = storage.file_digest(path) if path.is_file() else config.answers_digest
     if found != config.answers_digest:
         raise ConfigError(
             f"{path}: expected sha256 {config.answers_digest[:12]}..., found {found[:12]}..."
         )
-    return answers
+    return path
 
 
-def _find_given(given: Answers, prompt: Prompt) -> dict[str, Any] | None:
-    return given.get(prompt.id) or given.get(digest(prompt.messages))
+def _rows(prompts: Prompts, config: TeacherGenConfig) -> Iterator[Prompt]:
+    """Read the prompts of this shard."""
+    first, step = (int(part) for part in config.shard.split("/"))
+    return itertools.islice(prompts.rows(), first - 1, None, step)
 
 
-async def _ask(rows: list[Prompt], config: TeacherGenConfig, journal: Journal) -> Answers:
-    """Return the teacher's answer by prompt id: from the journal, or by asking."""
-    bodies = {
-        row.id: {"model": config.model, "messages": row.messages, **config.sampling} for row in rows
-    }
-    keys = {row: digest({"endpoint": config.base_url, **body}) for row, body in bodies.items()}
-    known = journal.read(set(keys.values()))
-    answers = {row: known[key] for row, key in keys.items() if key in known}
-    waiting = iter([row for row in bodies if row not in answers])  # shared by all workers
-    concurrency = _concurrency()
-    limits = httpx.Limits(max_connections=concurrency)
-    api_key = os.environ.get("SODA_TEACHER_API_KEY")
-    bar = progress("teacher-gen", total=len(rows), unit="prompts", done=len(answers))
-    failures: list[str] = []
-    fatal: list[TeacherError] = []
-
-    async def worker(client: TeacherClient) -> None:
-        try:
-            await ask_the_next(client)
-        except TeacherError as error:  # the others end the requests they have under way
-            fatal.append(error)
-            client.stop()
-
-    async def ask_the_next(client: TeacherClient) -> None:
-        for row in waiting:
-            if fatal:
-                return
-            try:
-                answer = await client.complete(bodies[row])
-            except TeacherUnanswered as error:
-                if fatal:
-                    return
-                failures.append(str(error))
-                if len(failures) > config.max_failed_share * len(rows):
-                    kept = len(answers) - len(failures) + 1
-                    raise TeacherError(
-                        f"{config.base_url}: no answer to {len(failures)} of {len(rows)} prompts, "
-                        f"the last time: {error}; {kept} answers are kept, run again"
-                    ) from error
-                answers[row] = _failed(str(error))
-            else:
-                journal.append(keys[row], answer)
-                answers[row] = answer
-            bar.update()
-
-    with contextlib.closing(bar):
-        async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits) as http:
-            client = TeacherClient(http, config.base_url, api_key)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(concurrency):
-                        group.create_task(worker(client))
-            except* OSError as errors:  # the journal's disk is full
-                raise errors.exceptions[0] from None
-    if fatal:
-        raise fatal[0]
-    return answers
+def _request(row: Prompt, config: TeacherGenConfig, given: Given) -> Request | None:
+    if given.get(row) is not None:
+        return None
+    return Request.of(config.base_url, {**config.body(), "messages": row.messages})
 
 
-def _concurrency() -> int:
-    text = os.environ.get("SODA_TEACHER_CONCURRENCY") or "8"
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"SODA_TEACHER_CONCURRENCY: expected 1 or more, found '{text}'")
-    return int(text)
-
-
-def _failed(detail: str) -> dict[str, Any]:
-    return {
-        "text": "",
-        "outcome": "failed",
-        "tokens": None,
-        "detail": detail,
-        "model": None,
-        "fingerprint": None,
-    }
+def _answers(
+    prompts: Prompts, config: TeacherGenConfig, given: Given, job: Job
+) -> Iterator[tuple[Prompt, Answer | None]]:
+    for row in _rows(prompts, config):
+        request = _request(row, config, given)
+        yield row, given.get(row) if request is None else job.end_of(request)
 
 
 def _whole(value: Any) -> Any:
@@ -212,12 +216,13 @@ def _whole(value: Any) -> Any:
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _write(writer: Writer, rows: list[Prompt], answers: Answers, config: TeacherGenConfig) -> None:
-    nothing = _failed("not among the given answers")
+def _write(
+    writer: Writer, config: TeacherGenConfig, answers: Iterable[tuple[Prompt, Answer | None]]
+) -> None:
     served: set[str] = set()
     fingerprints: set[str] = set()
-    for row in rows:
-        answer = answers.get(row.id, nothing)
+    for row, found in answers:
+        answer = found or unanswered("not among the given answers")
         served |= {answer["model"]} - {None}
         fingerprints |= {answer["fingerprint"]} - {None}
         parts = {key: _whole(answer[key]) for key in ("text", "outcome", "tokens", "detail")}

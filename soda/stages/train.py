@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from soda.artifact import LOGS, WORK, Artifact, Writer, work_folder
+from soda.artifact import Artifact, work_folder
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import DataError
 from soda.kinds import Model, Pairs
 from soda.progress import say
 from soda.weights import load_causal_lm, weights_digest
+from soda.writer import LOGS, WORK, Writer
 
 if TYPE_CHECKING:
     from soda.training.loop import Phase
@@ -87,6 +88,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
             chosen_reward_floor=config.chosen_reward_floor,
             stop_below_floor=config.falling_chosen_reward == "stop",
             work=work_folder(out, config, inputs) / WORK,
+            keep=lambda: None if writer is None else writer.keep(),
         )
         stopped = trainer.run(_phases(config))
         if writer is not None:

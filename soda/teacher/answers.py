@@ -1,18 +1,52 @@
 """Answers that a team already has: a JSONL of prompt and response, or an OpenAI batch output."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from soda.errors import DataError
-from soda.rows import Message, digest
+from soda.rows import Message, Prompt, digest
+from soda.teacher.client import read_completion
+from soda.teacher.shelf import Shelf
 
-__all__ = ["read_answers"]
+__all__ = ["Given", "read_answers", "read_batch_line"]
 
 
-def read_answers(path: Path) -> dict[str, dict[str, Any]]:
-    """Read answers by prompt id (`custom_id` or `id`) and by the digest of the prompt's messages.
+class Given:
+    """A file of answers, found by a prompt's id or by its messages; memory stays constant."""
+
+    def __init__(self, path: Path | None):
+        self._shelf = Shelf()
+        self.count = 0
+        for key, answer in read_answers(path) if path else ():
+            self.count += self._shelf.add(key.encode(), json.dumps(answer).encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._shelf.close()
+
+    def get(self, prompt: Prompt) -> dict[str, Any] | None:
+        """Return the answer to a prompt."""
+        if not self.count:
+            return None
+        found = self._shelf.get(prompt.id.encode()) or self._shelf.get(
+            digest(prompt.messages).encode()
+        )
+        return None if found is None else dict(json.loads(found))
+
+
+def read_answers(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read answers with what finds them: the prompt's id, and the digest of its messages.
 
     A line is `{"prompt" or "messages": ..., "response": ...}`, with `id` and `finish_reason` if
     known; or a line of an OpenAI Batch API output file, whose `custom_id` is the prompt's id.
@@ -20,18 +54,16 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: the file is missing, or a line is neither.
     """
-    found: dict[str, dict[str, Any]] = {}
     for number, line in _lines(path):
         try:
             row = json.loads(line)
-            for key, answer in _batch_row(row) if "custom_id" in row else _plain_row(row):
-                found.setdefault(key, answer)
+            found = list(_batch_row(row) if "custom_id" in row else _plain_row(row))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise DataError(
                 f"{path}:{number}: expected prompt and response, or a line of an OpenAI batch "
                 f"output, found {line[:80].strip()!r}"
             ) from error
-    return found
+        yield from found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -45,7 +77,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _plain_row(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    answer = _answer(row["response"], row.get("finish_reason"), row.get("model"))
+    message = {"content": row["response"]}
+    choice = {"message": message, "finish_reason": row.get("finish_reason")}
+    answer = read_completion({"choices": [choice], "model": row.get("model")})
     if row.get("id") is not None:
         yield str(row["id"]), answer
     prompt = row.get("messages") or row.get("prompt")
@@ -59,24 +93,18 @@ def _plain_row(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _batch_row(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    with contextlib.suppress(LookupError):
+        yield read_batch_line(row)
+
+
+def read_batch_line(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Read one line of an OpenAI batch output: its `custom_id` and the answer.
+
+    Raises:
+        LookupError: the line says that its request was not answered.
+        ValueError: it is no such line.
+    """
     response = row.get("response")
     if row.get("error") or response is None or response["status_code"] != 200:
-        return  # the prompt stays unanswered, and is asked again or recorded as failed
-    body = response["body"]
-    choice = body["choices"][0]
-    message = choice["message"]
-    finish = "content_filter" if message.get("refusal") else choice.get("finish_reason")
-    yield str(row["custom_id"]), _answer(message.get("content"), finish, body.get("model"))
-
-
-def _answer(text: str | None, finish: str | None, model: str | None) -> dict[str, Any]:
-    text = text or ""
-    outcome = {"length": "truncated", "content_filter": "refused"}.get(finish or "stop")
-    return {
-        "text": text,
-        "outcome": outcome or ("answered" if text.strip() else "empty"),
-        "tokens": None,
-        "detail": None,
-        "model": model,
-        "fingerprint": None,
-    }
+        raise LookupError(row["custom_id"])
+    return str(row["custom_id"]), read_completion(response["body"])

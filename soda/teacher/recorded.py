@@ -42,7 +42,9 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
 
     If the port is taken, another is used.
     """
-    answers = read_answers(path)
+    answers: dict[str, dict[str, Any]] = {}
+    for key, found in read_answers(path):
+        answers.setdefault(key, found)
     if not answers:
         raise DataError(f"{path}: expected recorded answers, found none")
     model = f"recorded-{file_digest(path)[:8]}"

@@ -1,6 +1,6 @@
 """From a student and its pairs to a trained student: phases, checks, checkpoints, resuming."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Trainer:
     chosen_reward_floor: float  # mean over validation pairs, in nats times beta
     stop_below_floor: bool
     work: Path
+    keep: Callable[[], None]  # lets what is in `work` outlive this machine
 
     def run(self, phases: Sequence[Phase]) -> str | None:
         """Train through all phases, from the newest checkpoint if there is one.
@@ -73,6 +74,7 @@ class Trainer:
             problem = self._check(phase, position, model, reference, metrics)
             if problem is None and self.accelerator.is_main_process:
                 save_checkpoint(self.work, position, self.policy, optimizer.optimizer)
+                self.keep()
             self.accelerator.wait_for_everyone()
             return problem is None
 

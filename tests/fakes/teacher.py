@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from soda.teacher.fingerprint import PROBES
+
 # From the request's body and how often it was asked before: status, headers, body.
 Reply = tuple[int, dict[str, str], Any]
 Behaviour = Callable[[dict[str, Any], int], Reply]
@@ -37,9 +39,11 @@ def echo(body: dict[str, Any], times: int) -> Reply:
 
 @dataclass
 class FakeTeacher:
-    """The running server."""
+    """The running server; what it is asked as a probe is counted apart, and always answered."""
 
     url: str
+    probed: Counter[str] = field(default_factory=Counter)
+    says: str = "a probe's answer"
     asked: Counter[str] = field(default_factory=Counter)  # by the last message
     keys: list[str | None] = field(default_factory=list)
 
@@ -63,11 +67,17 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][-1]["content"]
+            if prompt in PROBES:
+                teacher.probed[prompt] += 1
+                return self.reply(completion(teacher.says))
             with lock:
                 times = teacher.asked[prompt]
                 teacher.asked[prompt] += 1
                 teacher.keys.append(self.headers.get("Authorization"))
-            status, headers, answer = behaviour(body, times)
+            return self.reply(behaviour(body, times))
+
+        def reply(self, reply: Reply) -> None:
+            status, headers, answer = reply
             if status == 0:  # cut the connection
                 self.close_connection = True
                 return

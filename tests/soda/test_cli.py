@@ -139,9 +139,9 @@ def test_places_that_cannot_be_reached_are_one_line_and_code_2(
 ):
     monkeypatch.chdir(tmp_path)
     places = {"--teacher": made["teacher"].path, "--student": made["student"].path, "--out": "out"}
-    words = [word for pair in (places | {option: "gs://bucket/x"}).items() for word in pair]
+    words = [word for pair in (places | {option: "ftp://host/x"}).items() for word in pair]
     code, _, err = run(capsys, "pair-build", *words)
-    assert code == 2 and err.count("\n") == 1 and "gs://bucket/x: expected a path" in err
+    assert code == 2 and err.count("\n") == 1 and "ftp://host/x: expected a path" in err
     assert not list(tmp_path.iterdir())
 
 

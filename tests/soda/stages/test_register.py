@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_model_is_registered_once_with_card_and_lineage(models, tmp_path):
     assert register(tmp_path, models[0], report)["version"] == 1
     assert register(tmp_path, models[1], report, "b")["version"] == 2
     assert register(tmp_path, models[0], report, "c")["version"] == 1
-    folder = Registry(tmp_path / "registry").version_folder("tiny", 2)
+    folder = Path(Registry(tmp_path / "registry").version_folder("tiny", 2))
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage["model_digest"] == models[1].digest
     assert lineage["teacher"]["model"] == "big-1"
@@ -134,7 +135,7 @@ def test_two_processes_at_once_register_both_models(models, tmp_path):
     facts = [Registration.open(tmp_path / str(number)).facts() for number in range(2)]
     assert {fact["version"] for fact in facts} == {1, 2}
     for model, fact in zip(models, facts, strict=True):
-        folder = Registry(tmp_path / "registry").version_folder("tiny", fact["version"])
+        folder = Path(Registry(tmp_path / "registry").version_folder("tiny", fact["version"]))
         assert json.loads((folder / "lineage.json").read_text())["model_digest"] == model.digest
 
 

@@ -13,7 +13,8 @@ import pytest
 
 import soda
 from soda.cli import main
-from soda.errors import ArtifactError, ConfigError, DataError, TeacherError
+from soda.errors import ArtifactError, ConfigError, DataError, StorageError, TeacherError
+from soda.rows import digest
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 
@@ -158,42 +159,139 @@ def test_the_environment_wins_over_the_recipe_and_is_recorded(prompts, tmp_path,
     assert made.manifest["facts"]["teacher"]["endpoint"] == teacher.url
 
 
+# --- shards, money, the teacher's fingerprint
+
+
+def rows_of(made):
+    return (made.path / "responses.jsonl").read_bytes()
+
+
+def test_shards_ask_each_prompt_once_and_the_whole_after_them_asks_none(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        shards = [
+            generate(prompts, tmp_path / f"shard{number}", config(teacher, shard=f"{number}/3"))
+            for number in (1, 2, 3)
+        ]
+        assert teacher.asked.total() == COUNT and set(teacher.asked.values()) == {1}
+        whole = generate(prompts, tmp_path / "whole", config(teacher))
+        assert teacher.asked.total() == COUNT
+        alone = generate(prompts, tmp_path / "alone" / "whole", config(teacher))
+    assert sorted(row.prompt.id for made in shards for row in made.rows()) == sorted(
+        row.id for row in prompts.rows()
+    )
+    assert rows_of(whole) == rows_of(alone) and whole.digest == alone.digest
+
+
+def test_shards_of_one_store_run_at_the_same_time(prompts, tmp_path):
+    def slow(body, times):
+        time.sleep(0.05)
+        return echo(body, times)
+
+    with fake_teacher(slow) as teacher:
+        running = [
+            start(prompts, tmp_path / f"shard{number}", config(teacher, shard=f"{number}/3"))
+            for number in (1, 2, 3)
+        ]
+        assert all(one.communicate(timeout=60) and one.returncode == 0 for one in running)
+        generate(prompts, tmp_path / "whole", config(teacher))
+    assert set(teacher.asked.values()) == {1} and teacher.asked.total() == COUNT
+
+
+def test_two_runs_of_one_shard_do_not_meet(prompts, tmp_path):
+    def slow(body, times):
+        time.sleep(0.3)
+        return echo(body, times)
+
+    with fake_teacher(slow) as teacher:
+        values = config(teacher, limits={"concurrency": 2})
+        one = start(prompts, tmp_path / "one", values)
+        while not teacher.asked:
+            time.sleep(0.01)
+        with pytest.raises(StorageError, match="another run is at work on this"):
+            generate(prompts, tmp_path / "two", {**values, "max_failed_share": 0.5})
+        assert one.communicate(timeout=60) and one.returncode == 0
+    assert set(teacher.asked.values()) == {1}
+
+
+def test_what_it_cost_is_in_the_manifest_and_makes_no_other_artifact(prompts, tmp_path):
+    priced = {"price": {"input": 1.0, "output": 10.0}, "limits": {"usd": 1}}
+    with fake_teacher() as teacher:
+        one = generate(prompts, tmp_path / "one", config(teacher, **priced))
+        two = generate(prompts, tmp_path / "two", config(teacher))
+    tokens = sum(row.tokens for row in one.rows())
+    account = one.manifest["account"]
+    probes = (6 * 5 + 10 * 6 * 3) / 1e6  # five tokens in and three out, each
+    assert account["usd"] == pytest.approx((COUNT * 5 + 10 * tokens) / 1e6 + probes)
+    assert account["answered"] == COUNT and account["possibly_billed"] == 0
+    assert two.manifest["account"]["answered"] == 0 and one.digest == two.digest
+
+
+def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsys):
+    with fake_teacher() as teacher:
+        made = generate(prompts, tmp_path / "a", config(teacher, shard="1/3"))
+        generate(prompts, tmp_path / "b", config(teacher, shard="2/3"))
+        assert "has changed" not in capsys.readouterr().err
+        teacher.says = "another model's answer"
+        generate(prompts, tmp_path / "c", config(teacher, shard="3/3"))
+    assert "the teacher has changed since its earlier answers" in capsys.readouterr().err
+    fingerprint = made.manifest["account"]["fingerprint"]
+    assert fingerprint["model"] == "fake-1" and fingerprint["fingerprint"] == "fp"
+    assert fingerprint["answers"] == ["a probe's answer"] * 6
+    assert set(teacher.probed.values()) == {3}
+
+
+def test_a_run_that_asks_nothing_probes_nothing(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        for name in ("a", "b"):
+            generate(prompts, tmp_path / name, config(teacher))
+        generate(prompts, tmp_path / "new" / "c", config(teacher, probe=False))
+    assert set(teacher.probed.values()) == {1}
+
+
 # --- what it survives
 
 
-def start(prompts, out, values, concurrency=2):
+def start(prompts, out, values):
     return subprocess.Popen(
         [sys.executable, "-m", "soda", *command(prompts, out, values)],
-        env={**os.environ, "SODA_TEACHER_CONCURRENCY": str(concurrency)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
+def answers_in(folder):
+    """Return the texts that the journals below a folder hold."""
+    files = (folder / ".soda" / "journal").rglob("*.jsonl")
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    texts = {json.loads(line)["answer"]["text"] for line in lines if '"answer"' in line[74:90]}
+    return {text for text in texts if text.startswith("The answer to")}
+
+
 def test_a_killed_run_goes_on_and_asks_for_no_kept_answer_again(tmp_path):
     prompts = make_prompts(tmp_path, 40)
-    out, journal = tmp_path / "run" / "out", tmp_path / "run" / ".soda/journal/teacher.jsonl"
+    out = tmp_path / "run" / "out"
 
     def slow(body, times):
         time.sleep(0.03)
         return echo(body, times)
 
     with fake_teacher(slow) as teacher:
-        running = start(prompts, out, config(teacher))
+        slowly = config(teacher, limits={"concurrency": 2})
+        running = start(prompts, out, slowly)
         deadline = time.monotonic() + 30
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 10:
+        while len(answers_in(out.parent)) < 10:
             assert time.monotonic() < deadline and running.poll() is None
             time.sleep(0.005)
         running.send_signal(signal.SIGKILL)
         running.communicate()
         assert not out.exists()
-        kept = {json.loads(line)["answer"]["text"] for line in journal.read_text().splitlines()}
+        kept = answers_in(out.parent)
         time.sleep(0.1)  # the server ends what it was asked
         before = Counter(teacher.asked)
         assert 10 <= len(kept) < 40
 
-        resumed = start(prompts, out, config(teacher))
+        resumed = start(prompts, out, slowly)
         assert "going on" in resumed.communicate(timeout=60)[1] and resumed.returncode == 0
         again = teacher.asked - before
         assert not kept & {f"The answer to: {text}" for text in again}
@@ -202,8 +300,42 @@ def test_a_killed_run_goes_on_and_asks_for_no_kept_answer_again(tmp_path):
     assert soda.Responses.open(out, verify=True).digest == undisturbed.digest
 
 
-def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path, monkeypatch):
-    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", "4")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_is_under_way_end(prompts, tmp_path, number):
+    def slow(body, times):
+        time.sleep(0.5)
+        return echo(body, times)
+
+    with fake_teacher(slow) as teacher:
+        values = config(teacher, limits={"concurrency": 3})
+        running = start(prompts, tmp_path / "out", values)
+        while teacher.asked.total() < 3:
+            time.sleep(0.01)
+        running.send_signal(number)
+        errors = running.communicate(timeout=20)[1]
+        assert running.returncode == 128 + number and "run again to go on" in errors
+        assert teacher.asked.total() == 3 and "Traceback" not in errors
+        assert len(answers_in(tmp_path)) == 3
+        generate(prompts, tmp_path / "out", values)
+    assert set(teacher.asked.values()) == {1}
+
+
+def test_the_journal_of_version_0_1_is_taken_over(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        old = tmp_path / "run" / ".soda" / "journal" / "teacher.jsonl"
+        old.parent.mkdir(parents=True)
+        with old.open("w") as file:
+            for row in prompts.rows():
+                body = {"model": "big", "messages": row.messages, "max_tokens": 1536}
+                answer = dict.fromkeys(("tokens", "detail", "model", "fingerprint"))
+                answer |= {"text": "paid for", "outcome": "answered"}
+                key = digest({"endpoint": teacher.url, **body})
+                file.write(json.dumps({"key": key, "answer": answer}) + "\n")
+        made = generate(prompts, tmp_path / "run" / "out", config(teacher))
+    assert {row.text for row in made.rows()} == {"paid for"} and not teacher.asked
+
+
+def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path):
     broken = threading.Event()
 
     def behaviour(body, times):
@@ -216,7 +348,7 @@ def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path
 
     with fake_teacher(behaviour) as teacher:
         with pytest.raises(TeacherError, match="what is this"):
-            generate(prompts, tmp_path / "out", config(teacher))
+            generate(prompts, tmp_path / "out", config(teacher, limits={"concurrency": 4}))
         assert teacher.asked.total() == 4
         generate(prompts, tmp_path / "out", config(teacher))
     assert max(teacher.asked.values()) == 2 and teacher.asked.total() == COUNT + 1
@@ -246,16 +378,15 @@ def test_few_unanswered_prompts_are_recorded_and_not_kept(prompts, tmp_path):
     assert again.manifest["facts"]["outcomes"] == {"answered": COUNT}
 
 
-def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path, monkeypatch):
-    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", "1")
-
+def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
     def behaviour(body, times):
         return error(503, "busy") if asked_number(body) >= 9 else echo(body, times)
 
     with fake_teacher(behaviour) as teacher:
-        expected = "no answer to 2 of 12 prompts, the last time: 503 busy; 9 answers are kept"
+        expected = "no answer to 2 of 12 prompts, the last time: 503 busy; 9 new answers are kept"
         with pytest.raises(TeacherError, match=expected):
-            generate(prompts, tmp_path / "out", config(teacher, max_failed_share=0.1))
+            values = config(teacher, max_failed_share=0.1, limits={"concurrency": 1})
+            generate(prompts, tmp_path / "out", values)
     assert not (tmp_path / "out").exists()
 
 
@@ -267,7 +398,7 @@ def test_a_teacher_that_cannot_be_reached_is_one_line(prompts, tmp_path, capsys)
         pass
     line = refused(prompts, tmp_path / "out", config(teacher), capsys)
     assert line.startswith(f"soda: {teacher.url}: no answer to 1 of {COUNT} prompts")
-    assert "ConnectError" in line
+    assert "ClientConnectorError" in line
 
 
 @pytest.mark.parametrize(
@@ -290,6 +421,24 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
         ({}, "expected a teacher, found none: set SODA_TEACHER_BASE_URL"),
         ({"model": "big"}, "expected a teacher"),
         ({"base_url": "http://127.0.0.1:1/v1"}, "expected a teacher"),
+        ({"limits": {"concurrency": 0}}, "limits.concurrency: expected greater than or equal to 1"),
+        ({"limits": {"usd": 5, "speed": 1}}, "unknown key"),
+        ({"price": {"input": -1}}, "price.input: expected greater than"),
+        ({"shard": "9/8"}, "shard: expected a shard such as 2/8, found '9/8'"),
+        (
+            {"base_url": "http://h/v1", "model": "m", "limits": {"usd": 5}},
+            "expected teacher-gen.price",
+        ),
+        (
+            {
+                "base_url": "http://h/v1",
+                "model": "m",
+                "price": {"output": 1},
+                "sampling": {},
+                "limits": {"usd": 5},
+            },
+            "expected sampling.max_tokens or max_completion_tokens",
+        ),
         ({"base_url": "ftp://host"}, "base_url: expected http:// or https://"),
         ({"base_url": f"https://me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
         ({"base_url": f"me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
@@ -304,13 +453,6 @@ def test_a_password_in_the_environments_url_is_refused(prompts, tmp_path, capsys
     monkeypatch.setenv("SODA_TEACHER_BASE_URL", f"https://me:{SECRET}@host/v1")
     line = refused(prompts, tmp_path / "out", {"model": "big"}, capsys)
     assert "expected no user or password" in line and SECRET not in line
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "many"])
-def test_a_concurrency_that_asks_nothing_is_refused(prompts, tmp_path, monkeypatch, value):
-    monkeypatch.setenv("SODA_TEACHER_CONCURRENCY", value)
-    with fake_teacher() as teacher, pytest.raises(ConfigError, match="SODA_TEACHER_CONCURRENCY"):
-        generate(prompts, tmp_path / "out", config(teacher))
 
 
 def test_an_input_of_another_kind_is_refused(prompts, tmp_path):
@@ -348,7 +490,8 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
     made = soda.Responses.open(tmp_path / "out")
     assert made.manifest["facts"]["outcomes"] == {"answered": COUNT - 2, "failed": 2}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"manifest.json", "responses.jsonl", "teacher.jsonl"} <= {path.name for path in files}
+    assert {"manifest.json", "responses.jsonl"} <= {path.name for path in files}
+    assert any("journal" in path.parts and path.suffix == ".jsonl" for path in files)
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     assert SECRET not in ran.stdout + ran.stderr + stopped.stdout + stopped.stderr
 

@@ -9,6 +9,14 @@ from soda.rows import digest
 from soda.teacher.answers import read_answers
 
 
+def read(path):
+    """Return the first answer for every key."""
+    found = {}
+    for key, answer in read_answers(path):
+        found.setdefault(key, answer)
+    return found
+
+
 def write(path, *rows):
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -29,7 +37,7 @@ def user(text):
 
 def test_an_answer_is_found_by_prompt_by_messages_and_by_id(tmp_path):
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    found = read_answers(
+    found = read(
         write(
             tmp_path / "a.jsonl",
             {"prompt": "Say one.", "response": "one"},
@@ -63,11 +71,11 @@ def test_an_answer_is_found_by_prompt_by_messages_and_by_id(tmp_path):
 )
 def test_the_finish_reason_decides_the_outcome(tmp_path, response, finish, outcome):
     row = {"id": "a", "response": response, "finish_reason": finish}
-    assert read_answers(write(tmp_path / "a.jsonl", row))["a"]["outcome"] == outcome
+    assert read(write(tmp_path / "a.jsonl", row))["a"]["outcome"] == outcome
 
 
 def test_a_batch_output_is_read_by_custom_id(tmp_path):
-    found = read_answers(
+    found = read(
         write(
             tmp_path / "out.jsonl",
             batch("a"),
@@ -84,7 +92,7 @@ def test_a_batch_output_is_read_by_custom_id(tmp_path):
 
 def test_of_two_answers_to_one_prompt_the_first_counts(tmp_path):
     rows = [{"prompt": "Hi", "response": "one"}, {"prompt": "Hi", "response": "two"}]
-    assert read_answers(write(tmp_path / "a.jsonl", *rows))[user("Hi")]["text"] == "one"
+    assert read(write(tmp_path / "a.jsonl", *rows))[user("Hi")]["text"] == "one"
 
 
 @pytest.mark.parametrize(
@@ -104,14 +112,14 @@ def test_of_two_answers_to_one_prompt_the_first_counts(tmp_path):
 def test_a_line_that_is_no_answer_is_named(tmp_path, line):
     path = write(tmp_path / "a.jsonl", {"prompt": "Hi", "response": "ok"}, "", line)
     with pytest.raises(DataError, match=r"a\.jsonl:3: expected prompt and response"):
-        read_answers(path)
+        read(path)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"id": "a", "response": "é"}'.encode("latin-1"))
     with pytest.raises(DataError, match="expected UTF-8"):
-        read_answers(tmp_path / "latin.jsonl")
+        read(tmp_path / "latin.jsonl")
     with pytest.raises(DataError, match="found No such file"):
-        read_answers(tmp_path / "missing.jsonl")
+        read(tmp_path / "missing.jsonl")
     with pytest.raises(DataError, match="found Is a directory"):
-        read_answers(tmp_path)
+        read(tmp_path)

@@ -1,42 +1,34 @@
-"""One request against a real server on loopback: its answer, its tries, its errors."""
+"""One request against a real server on loopback: its answer, or what its failure means."""
 
 import asyncio
 import email.utils
+import re
 import time
 
-import httpx
 import pytest
 
 from soda.errors import TeacherError
-from soda.teacher.client import ATTEMPTS, TeacherClient, TeacherUnanswered
+from soda.teacher.client import Busy, TeacherClient, Unanswered, open_session
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch):
-    monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.005)
-
-
-def ask(url, key=None):
+def ask(url, key=None, timeout=5):
     async def send():
-        async with httpx.AsyncClient(timeout=5) as http:
-            return await TeacherClient(http, url, key).complete(BODY)
+        async with open_session(timeout) as session:
+            return await TeacherClient(session, url, key).complete(BODY)
 
     return asyncio.run(send())
 
 
-async def arrived(teacher, count):
-    """Wait until the server was asked this often, and a little for its reply."""
-    while teacher.asked.total() < count:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.15)
-
-
-def first(*replies):
-    """Give these replies, one a request, and then a good answer."""
-    return lambda body, times: replies[times] if times < len(replies) else completion("good")
+def answered_with(reply, **values):
+    """Ask a server that answers so; return what is raised."""
+    with fake_teacher(lambda body, times: reply) as teacher:
+        with pytest.raises((Busy, Unanswered, TeacherError)) as problem:
+            ask(teacher.url, **values)
+        assert teacher.asked.total() == 1
+    return problem.value
 
 
 @pytest.mark.parametrize(
@@ -63,102 +55,82 @@ def test_every_way_an_answer_can_end_is_an_outcome(reply, outcome, text):
 def test_an_answer_says_who_gave_it_and_how_long_it_is():
     with fake_teacher(lambda body, times: completion("a b c")) as teacher:
         answer = ask(f"{teacher.url}/")
-    assert (answer["model"], answer["fingerprint"], answer["tokens"]) == ("fake-1", "fp", 3)
-
-
-def test_a_refusal_says_why():
-    with fake_teacher(first(error(400, "too long", "context_length_exceeded"))) as teacher:
-        assert ask(teacher.url)["detail"] == "context_length_exceeded: too long"
-    with fake_teacher(first(completion("", refusal="I won't"))) as teacher:
-        assert ask(teacher.url)["detail"] == "I won't"
-
-
-def soon():
-    return email.utils.formatdate(time.time() + 1, usegmt=True)
+    assert (answer["model"], answer["fingerprint"]) == ("fake-1", "fp")
+    assert (answer["prompt_tokens"], answer["tokens"]) == (5, 3)
 
 
 @pytest.mark.parametrize(
-    "reply",
+    ("reply", "detail"),
     [
-        error(429, "slow down"),
-        error(429, "slow down", Retry_After="0.01"),
-        error(429, "slow down", Retry_After=soon()),
-        error(500, "oops"),
-        error(502, "oops"),
-        error(503, "busy", Retry_After="0"),
-        (503, {}, b"<html>busy</html>"),
-        (0, {}, b""),  # the connection is cut
-        (200, {}, b"{torn"),
-        (200, {}, b"\xff\xfe"),
-        (200, {"Content-Encoding": "gzip"}, b"no gzip"),
-        (200, {}, []),
-        (200, {}, {"choices": []}),
-        (200, {}, {"choices": [{"message": None}]}),
-        (200, {}, {"choices": [{"message": {"content": [{"type": "text"}]}}]}),
-        (200, {}, {"error": {"message": "overloaded", "code": 502}}),
+        (error(400, "too long", "context_length_exceeded"), "context_length_exceeded: too long"),
+        (completion("", refusal="I won't"), "I won't"),
     ],
 )
-def test_a_failure_that_may_pass_is_tried_again(reply):
-    with fake_teacher(first(reply, reply)) as teacher:
-        assert ask(teacher.url)["text"] == "good"
-    assert teacher.asked.total() == 3
+def test_a_refusal_says_why(reply, detail):
+    with fake_teacher(lambda body, times: reply) as teacher:
+        assert ask(teacher.url)["detail"] == detail
 
 
-def test_the_server_says_how_long_to_wait():
-    with fake_teacher(first(error(503, "busy", Retry_After="0.3"))) as teacher:
-        begin = time.monotonic()
-        ask(teacher.url)
-        assert time.monotonic() - begin >= 0.3
+@pytest.mark.parametrize(
+    ("reply", "problem", "billed"),
+    [
+        (error(500, "oops"), "500 oops", False),
+        (error(502, "oops"), "502 oops", False),
+        (error(408, "slow"), "408 slow", False),
+        ((503, {}, b"<html>busy</html>"), "503 <html>busy", False),
+        ((0, {}, b""), "ServerDisconnectedError", True),
+        ((200, {"Content_Length": "9"}, b"{torn"), "", True),
+        ((200, {}, b"{torn"), "expected a chat completion", True),
+        ((200, {}, b"\xff\xfe"), "expected a chat completion", True),
+        ((200, {"Content-Encoding": "gzip"}, b"no gzip"), "ContentEncodingError|gzip", True),
+        ((200, {}, []), "expected a chat completion", True),
+        ((200, {}, {"choices": []}), "expected a chat completion", True),
+        ((200, {}, {"choices": [{"message": None}]}), "expected a chat completion", True),
+        ((200, {}, {"choices": [{"message": {"content": [{}]}}]}), "expected a chat", True),
+        ((200, {}, {"error": {"message": "overloaded"}}), "overloaded", True),
+    ],
+)
+def test_a_failure_that_may_pass_says_whether_it_may_be_billed(reply, problem, billed):
+    found = answered_with(reply, timeout=1)
+    assert isinstance(found, Unanswered) and found.billed is billed
+    assert re.search(problem, str(found))
 
 
-def test_a_429_makes_every_request_wait():
-    seen = []
-
+def test_silence_is_a_failure_that_may_be_billed():
     def behaviour(body, times):
-        seen.append(time.monotonic())
-        return error(429, "slow down", Retry_After="0.6") if times == 0 else completion("good")
+        time.sleep(1)
+        return completion("late")
 
-    async def second_while_the_first_waits(url):
-        async with httpx.AsyncClient() as http:
-            client = TeacherClient(http, url, None)
-            one = asyncio.create_task(client.complete(BODY))
-            await arrived(teacher, 1)
-            await asyncio.gather(one, client.complete(BODY))
-
-    with fake_teacher(behaviour) as teacher:
-        asyncio.run(second_while_the_first_waits(teacher.url))
-    assert len(seen) == 3 and min(seen[1:]) - seen[0] >= 0.59
+    with fake_teacher(behaviour) as teacher, pytest.raises(Unanswered, match="Timeout") as problem:
+        ask(teacher.url, timeout=0.2)
+    assert problem.value.billed
 
 
-def test_a_429_uses_up_no_attempt():
-    limits = [error(429, "slow down")] * (3 * ATTEMPTS)
-    with fake_teacher(first(*limits, *[error(500, "oops")] * (ATTEMPTS - 1))) as teacher:
-        assert ask(teacher.url)["text"] == "good"
-    assert teacher.asked.total() == 4 * ATTEMPTS
-
-
-@pytest.mark.parametrize(
-    ("reply", "problem"),
-    [
-        (error(503, "all busy"), "503 all busy"),
-        ((0, {}, b""), "RemoteProtocolError"),
-        ((200, {}, {"error": {"message": "overloaded"}}), "expected a chat completion, .*overload"),
-    ],
-)
-def test_it_gives_up_after_all_attempts(reply, problem):
-    with (
-        fake_teacher(lambda body, times: reply) as teacher,
-        pytest.raises(TeacherUnanswered, match=problem),
-    ):
-        ask(teacher.url)
-    assert teacher.asked.total() == ATTEMPTS
-
-
-def test_it_gives_up_where_nobody_listens():
+def test_where_nobody_listens_nothing_is_billed():
     with fake_teacher() as teacher:
         pass
-    with pytest.raises(TeacherUnanswered, match="ConnectError"):
+    with pytest.raises(Unanswered, match="ClientConnectorError") as problem:
         ask(teacher.url)
+    assert not problem.value.billed
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ({}, None, None),
+        ({"Retry_After": "0.3"}, 0.3, 0.3),
+        ({"Retry_After": "7"}, 7, 7),
+        ({"Retry_After": email.utils.formatdate(time.time() + 300)}, 200, 301),
+    ],
+)
+def test_a_429_asks_for_patience_in_either_form(header, low, high):
+    found = answered_with(error(429, "slow down", **header))
+    assert isinstance(found, Busy) and "slow down" in str(found)
+    assert found.wait is None if low is None else low <= found.wait <= high
+
+
+def test_a_503_can_say_how_long_to_wait():
+    assert answered_with(error(503, "busy", Retry_After="0.3")).wait == 0.3
 
 
 @pytest.mark.parametrize(
@@ -216,31 +188,7 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key):
 def test_no_message_holds_the_key_even_if_the_server_quotes_it(reply):
     with (
         fake_teacher(lambda body, times: reply) as teacher,
-        pytest.raises((TeacherError, TeacherUnanswered), match=r"\*\*\*") as problem,
+        pytest.raises((TeacherError, Unanswered), match=r"\*\*\*") as problem,
     ):
         ask(teacher.url, "canary")
     assert "canary" not in str(problem.value)
-
-
-def test_stopping_ends_the_waits_but_not_the_request_under_way():
-    def behaviour(body, times):
-        if times == 0:
-            return error(429, "slow down", Retry_After="600")
-        time.sleep(0.4)
-        return completion("good")
-
-    async def stop_while_they_run(url):
-        async with httpx.AsyncClient() as http:
-            waiting, running = TeacherClient(http, url, None), TeacherClient(http, url, None)
-            tasks = [asyncio.create_task(waiting.complete(BODY))]
-            await arrived(teacher, 1)
-            tasks.append(asyncio.create_task(running.complete(BODY)))
-            await arrived(teacher, 2)
-            waiting.stop()
-            running.stop()
-            return await asyncio.gather(*tasks, return_exceptions=True)
-
-    with fake_teacher(behaviour) as teacher:
-        stopped, answered = asyncio.run(stop_while_they_run(teacher.url))
-    assert isinstance(stopped, TeacherUnanswered) and "slow down" in str(stopped)
-    assert answered["text"] == "good"

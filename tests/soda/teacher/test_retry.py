@@ -30,6 +30,12 @@ def test_retry_after_is_read_as_a_date(ahead, low, high):
     assert low <= retry_after_seconds(date) <= high
 
 
+def test_a_date_is_compared_with_the_servers_own_clock():
+    then, now = (email.utils.formatdate(seconds, usegmt=True) for seconds in (2e9 + 9, 2e9))
+    assert retry_after_seconds(then, now) == 9 and retry_after_seconds(now, then) == 0
+    assert retry_after_seconds(then, "rubbish") > 1e8  # no server's clock: ours
+
+
 @pytest.mark.parametrize("header", [None, "", "soon", "Wed, 99 Foo 2026"])
 def test_a_header_that_is_neither_is_no_header(header):
     assert retry_after_seconds(header) is None

@@ -45,7 +45,7 @@ def local_path(location: str | Path) -> Path:
     """
     text = str(location)
     if "://" in text and not text.startswith("file://"):
-        raise StorageError(f"{text}: expected a path or file://, found another scheme")
+        raise StorageError(f"{text}: expected a path, file://, gs:// or s3://, found another")
     return Path(text.removeprefix("file://"))
 
 

@@ -50,7 +50,9 @@ def test_places_on_this_machine_are_paths(place, path):
 
 @pytest.mark.parametrize("place", ["gs://bucket/a", "s3://bucket/a", "https://host/a"])
 def test_other_places_are_refused(place):
-    with pytest.raises(StorageError, match="expected a path or file://, found another scheme"):
+    with pytest.raises(
+        StorageError, match="expected a path, file://, gs:// or s3://, found another"
+    ):
         storage.local_path(place)
 
 

@@ -1,0 +1,87 @@
+"""Finished artifacts in object storage: the manifest, created once and last, makes one of files.
+
+    <location>/manifest.json
+    <location>/<sha256 of the manifest, 16 digits>/...   the folder as it was, manifest included
+
+Two writers with different results have different folders, so nothing of them is ever mixed; the
+one whose manifest comes first has won.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from soda import storage
+from soda.errors import ArtifactError, MissingObject, StorageError
+
+__all__ = ["MANIFEST", "get", "put"]
+
+MANIFEST = "manifest.json"
+
+
+def _version(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()[:16]
+
+
+def put(folder: Path, location: str, *, replace: bool = False) -> bool:
+    """Put a finished folder up; False if another one was there first, and has stayed.
+
+    Args:
+        folder: the finished artifact.
+        location: where to.
+        replace: take the place of one that is there.
+    """
+    store = storage.open_store(location)
+    manifest = (folder / MANIFEST).read_bytes()
+    version = _version(manifest)
+    storage.upload_tree(folder, store, version, label=f"to {location}")
+    if replace:
+        store.write(MANIFEST, manifest)
+    elif store.create(MANIFEST, manifest) is None:
+        winner, _ = store.read(MANIFEST)
+        if _version(winner) != version:
+            _remove(store, f"{version}/")
+            return False
+    return True
+
+
+def get(location: str, folder: Path) -> bool:
+    """Bring a finished artifact to a folder, every checksum compared; False if there is none.
+
+    Raises:
+        ArtifactError: what is there is damaged.
+    """
+    store = storage.open_store(location)
+    try:
+        manifest, _ = store.read(MANIFEST)
+    except MissingObject:
+        return False
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest:
+        return True
+    version = _version(manifest)
+    try:
+        files: dict[str, Any] = dict(json.loads(manifest)["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{location}/{MANIFEST}: expected a manifest: {error!r}") from error
+    unfinished = folder.with_name(f".{folder.name}.{version}")
+    with storage.lock(unfinished.with_suffix(".lock")):
+        storage.remove_tree(unfinished)
+        try:
+            storage.download_tree(store, version, files, unfinished, label=f"from {location}")
+            for entry in store.list(f"{version}/"):  # logs have no checksum in the manifest
+                name = entry.name.removeprefix(f"{version}/")
+                if name not in files:
+                    store.download(entry.name, unfinished / name, lambda count: None)
+        except StorageError:
+            storage.remove_tree(unfinished)
+            raise
+        storage.make_read_only(unfinished)
+        storage.remove_tree(folder)
+        storage.publish(unfinished, folder)
+    return True
+
+
+def _remove(store: storage.Store, prefix: str) -> None:
+    for entry in list(store.list(prefix)):
+        store.delete(entry.name)

@@ -1,0 +1,112 @@
+"""Unfinished work in object storage, so that another machine can go on with it.
+
+Every push is a snapshot of a folder: its files by their checksum, then, in one step, the index that
+names them. A machine that dies in the middle of a push leaves the snapshot before.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from soda import storage
+from soda.errors import MissingObject, StorageError
+
+__all__ = ["Mirror"]
+
+_INDEX = "index.json"
+_KNOWN = ".mirrored"  # the version of the index that a folder was last equal to
+_PAUSE_SECONDS = 10.0
+_SHARE = 0.1  # of the time may go into pushing
+
+
+class Mirror:
+    """Keeps a folder here and a prefix of a store in step, for the one holder of its lease."""
+
+    def __init__(self, location: str, folder: Path, check: Callable[[], None]):
+        self._check = check  # raises once the lease is lost
+        self._store = storage.open_store(location)
+        self._folder = folder
+        self._known = folder.parent / _KNOWN
+        self._version: str | None = None
+        self._digests: dict[tuple[str, int, int], str] = {}
+        self._next_push = 0.0
+
+    def pull(self) -> bool:
+        """Bring the folder to the last snapshot, unless this machine has gone on from it.
+
+        Returns: whether it brought anything.
+        """
+        try:
+            data, self._version = self._store.read(_INDEX)
+        except MissingObject:
+            return False
+        if self._known.is_file() and self._known.read_text() == self._version:
+            return False
+        storage.remove_tree(self._folder)
+        self._folder.mkdir(parents=True)
+        files: dict[str, dict[str, Any]] = json.loads(data)
+        unfinished = self._folder.parent / ".pulling"
+        storage.remove_tree(unfinished)
+        by_digest = {facts["sha256"]: facts for facts in files.values()}
+        storage.download_tree(
+            self._store, "objects", by_digest, unfinished, label="fetching unfinished work"
+        )
+        for name, facts in files.items():
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).hardlink_to(unfinished / facts["sha256"])
+        storage.remove_tree(unfinished)
+        self._known.write_text(self._version)
+        return True
+
+    def push(self, *, now: bool = True) -> None:
+        """Put a snapshot of the folder up.
+
+        Args:
+            now: False leaves it for later, where the last push was a moment ago or pushing would
+                take more than a tenth of the time.
+
+        Raises:
+            StorageError: another holder has pushed since.
+        """
+        begin = time.monotonic()
+        if not now and begin < self._next_push:
+            return
+        self._check()
+        files = {
+            path.relative_to(self._folder).as_posix(): self._facts(path)
+            for path in sorted(self._folder.rglob("*"))
+            if path.is_file()
+        }
+        there = {entry.name.removeprefix("objects/") for entry in self._store.list("objects/")}
+        for name, facts in files.items():
+            if facts["sha256"] not in there:
+                self._store.upload(
+                    self._folder / name, f"objects/{facts['sha256']}", lambda count: None
+                )
+        index = json.dumps(files, sort_keys=True).encode()
+        if self._version is None:
+            version = self._store.create(_INDEX, index)
+        else:
+            version = self._store.swap(_INDEX, index, self._version)
+        if version is None:
+            raise StorageError(f"{self._store.url}: another run is at work on this")
+        self._version = version
+        self._known.write_text(version)
+        for digest in there - {facts["sha256"] for facts in files.values()}:
+            self._store.delete(f"objects/{digest}")
+        end = time.monotonic()
+        self._next_push = end + max(_PAUSE_SECONDS, (end - begin) / _SHARE)
+
+    def remove(self) -> None:
+        """Remove every snapshot: the work is done."""
+        for entry in list(self._store.list()):
+            self._store.delete(entry.name)
+
+    def _facts(self, path: Path) -> dict[str, Any]:
+        state = path.stat()
+        mark = (str(path), state.st_mtime_ns, state.st_size)
+        if mark not in self._digests:
+            self._digests[mark] = storage.file_digest(path)
+        return {"bytes": state.st_size, "sha256": self._digests[mark]}
