@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")
     command.add_argument("--out", type=Path, default=Path("build/distill.yaml"))
 
+    command.add_argument("--store", default="", help="gs:// or s3:// location; else a volume claim")
+
     command = commands.add_parser("lint", help="check compiled specs")
     command.add_argument("specs", nargs="+", type=Path, metavar="SPEC")
 
@@ -44,7 +46,7 @@ def _compile(parsed: argparse.Namespace) -> int:
     from pipelines.compile import compile_pipeline, read_recipe
 
     arguments = read_recipe(parsed.recipe) if parsed.recipe else None
-    compile_pipeline(parsed.pipeline, parsed.out, arguments=arguments)
+    compile_pipeline(parsed.pipeline, parsed.out, arguments=arguments, store=parsed.store)
     print(parsed.out)
     return 0
 

@@ -6,14 +6,15 @@ from typing import Any
 
 from kfp import compiler
 
-from pipelines.distill.pipeline import distill
+from pipelines.distill.pipeline import build_distill
 from soda.config import load_recipe
 from soda.errors import ConfigError
 from soda.stage import STAGES, load_stage
+from soda.storage import is_remote
 
 __all__ = ["PIPELINES", "compile_pipeline", "read_recipe"]
 
-PIPELINES = {"distill": distill}
+PIPELINES = {"distill": build_distill}
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
@@ -31,11 +32,22 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def compile_pipeline(name: str, out: Path, *, arguments: Mapping[str, Any] | None = None) -> None:
-    """Write a pipeline's spec; arguments become the defaults of its parameters."""
+def compile_pipeline(
+    name: str, out: Path, *, arguments: Mapping[str, Any] | None = None, store: str = ""
+) -> None:
+    """Write a pipeline's spec; arguments become the defaults of its parameters.
+
+    Args:
+        store: a gs:// or s3:// location for the store, or "" for a volume of the cluster.
+
+    Raises:
+        ConfigError: `out` is no YAML file, or the store is in no bucket.
+    """
     if out.suffix != ".yaml":
         raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
+    if store and not is_remote(store):
+        raise ConfigError(f"--store: expected gs:// or s3://, found '{store}'")
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(
-        PIPELINES[name], str(out), pipeline_parameters=dict(arguments or {})
+        PIPELINES[name](store), str(out), pipeline_parameters=dict(arguments or {})
     )

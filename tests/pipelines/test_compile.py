@@ -33,6 +33,21 @@ def test_the_compiled_pipeline_is_lint_clean(tmp_path):
     assert lint(load(tmp_path / "distill.yaml")) == []
 
 
+def test_a_store_in_a_bucket_takes_the_place_of_the_volume(tmp_path):
+    out = tmp_path / "distill.yaml"
+    compile_pipeline("distill", out, store="gs://bucket/soda")
+    assert lint(load(out)) == [] and "pvcMount" not in out.read_text()
+    executors = load(out)[0]["deploymentSpec"]["executors"].values()
+    environments = [
+        {one["name"]: one["value"] for one in executor["container"]["env"]}
+        for executor in executors
+    ]
+    expected = {"SODA_STORE": "gs://bucket/soda", "SODA_SCRATCH": "/scratch"}
+    assert len(environments) == 8 and all(found == expected for found in environments)
+    with pytest.raises(ConfigError, match="--store: expected gs:// or s3://, found '/var/soda'"):
+        compile_pipeline("distill", out, store="/var/soda")
+
+
 def test_compiling_does_not_depend_on_the_hash_seed(tmp_path):
     for seed in ("1", "2"):
         out = str(tmp_path / f"{seed}.yaml")

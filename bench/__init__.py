@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, none of them a test."""
