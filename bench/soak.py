@@ -6,6 +6,7 @@ Prints what was lost, what was asked twice, and whether the artifact equals an u
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import soda
 from bench.measure import table
@@ -21,7 +23,7 @@ from soda.stage import load_stage
 from soda.teacher import retry
 from tests.fakes.load import FAULTS, load_server
 
-__all__ = ["killed_after"]
+__all__ = ["killed_after", "soak"]
 
 UNDER_WAY = 8
 
@@ -49,54 +51,60 @@ def killed_after(seconds: float, work: Callable[[], object]) -> bool:
     return False
 
 
-def main() -> None:
-    """Run the soak and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    moments = random.Random(arguments.seed)
+def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
+    """Kill a run again and again, let it end, and compare it with one that nobody disturbed."""
+    moments = random.Random(seed)
     retry._LONGEST_WAIT_SECONDS = 0.02  # the server's faults pass at once
     load_stage("teacher-gen")
-    with tempfile.TemporaryDirectory() as folder, load_server(delay=0.02, faults=FAULTS) as server:
-        root = Path(folder)
-        prompts = make_prompts(root, arguments.prompts)
+    with load_server(delay=0.02, faults=FAULTS) as server:
+        made_prompts = make_prompts(root, prompts)
         values = config(server, concurrency=UNDER_WAY, timeout_seconds=0.5)
 
         def generate(out: Path) -> soda.Responses:
-            inputs = {"prompts": prompts.path}
+            inputs = {"prompts": made_prompts.path}
             return soda.run("teacher-gen", inputs=inputs, config=values, out=out)
 
-        kills, begin, over = 0, time.monotonic(), False
+        killed, begin, over = 0, time.monotonic(), False
         while not over:
-            limit = moments.uniform(0.02, 0.5) if kills < arguments.kills else 3600
+            limit = moments.uniform(0.02, 0.5) if killed < kills else 3600
             over = killed_after(limit, lambda: generate(root / "killed" / "out"))
-            kills += not over
+            killed += not over
         took = time.monotonic() - begin
         answered = server.answered()
         made = soda.Responses.open(root / "killed" / "out", verify=True)
         values["limits"]["concurrency"] = 64
         undisturbed = generate(root / "alone" / "out")
-        equal = all(
-            (made.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
-            for name in made.manifest["files"]
-        )
-    table(
-        ["prompts", "kills", "rows", "lost", "answered twice", "at most", "same bytes", "seconds"],
-        [
-            [
-                arguments.prompts,
-                kills,
-                len(made),
-                arguments.prompts - len(answered),
-                answered.total() - len(answered),
-                UNDER_WAY * kills,
-                equal and made.digest == undisturbed.digest,
-                f"{took:.0f}",
-            ]
-        ],
+    same = all(
+        (made.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
+        for name in made.manifest["files"]
     )
+    return {
+        "prompts": prompts,
+        "kills": killed,
+        "rows": len(made),
+        "lost": prompts - len(answered),
+        "answered twice": answered.total() - len(answered),
+        "under way at the kills": UNDER_WAY * killed,
+        "same bytes": same and made.digest == undisturbed.digest,
+        "seconds": round(took),
+    }
+
+
+def main() -> None:
+    """Run the soak; print a table, and the same as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--folder", type=Path, help="an empty one, which stays; else a temporary one"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.folder or Path(folder)
+        found = soak(root, arguments.prompts, arguments.kills, arguments.seed)
+    table(list(found), [list(found.values())])
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,12 @@ class TeacherGenConfig(Config):
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """The shard's first prompt, counted from 1, and its stride."""
+        first, _, of = self.shard.partition("/")
+        return int(first), int(of)
+
     def body(self) -> dict[str, Any]:
         """Return what every request has but its messages."""
         return {"model": self.model, **self.sampling}
@@ -156,6 +162,7 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
 @contextlib.contextmanager
 def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path) -> Iterator[Job]:
     """Open the journal for these prompts, and give the job of asking what is not in it."""
+    first, step = config.part
     share = digest([prompts.digest, config.shard])[:16]
     with open_journal(store_of(out), config.teacher(), share) as journal:
         yield Job(
@@ -163,7 +170,7 @@ def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path
             config.base_url,
             config.body(),
             lambda: (_request(row, config, given) for row in _rows(prompts, config)),
-            total=sum(1 for _ in _rows(prompts, config)),
+            total=len(range(*slice(first - 1, None, step).indices(len(prompts)))),
             price=config.price,
             limits=config.limits,
             allowed_failures=config.max_failed_share * len(prompts),
@@ -191,7 +198,7 @@ def given_file(config: TeacherGenConfig) -> Path | None:
 
 def _rows(prompts: Prompts, config: TeacherGenConfig) -> Iterator[Prompt]:
     """Read the prompts of this shard."""
-    first, step = (int(part) for part in config.shard.split("/"))
+    first, step = config.part
     return itertools.islice(prompts.rows(), first - 1, None, step)
 
 

@@ -92,6 +92,8 @@ class Asker:
         """
         attempt = 0
         while True:
+            if self._error is not None:
+                raise Unanswered("stopped", billed=False)
             await self._reserve(self.budget.bound(request.messages))
             wait = None
             sent_at = 0.0
@@ -105,7 +107,7 @@ class Asker:
             except Unanswered as error:
                 self._count(error)
                 attempt += 1
-                if attempt >= attempts or self._error is not None:
+                if attempt >= attempts:
                     raise
                 wait = error.wait
             await asyncio.sleep(backoff_seconds(attempt) if wait is None else wait)
@@ -172,12 +174,18 @@ class Asker:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """On SIGTERM or SIGINT let requests under way end, for as long as Kubernetes waits."""
+        """On SIGTERM or SIGINT let requests under way end, until a second one or 25 seconds."""
         loop = asyncio.get_running_loop()
 
+        def give_up() -> None:
+            for task in self._tasks:
+                task.cancel()
+
         def stop(number: int) -> None:
+            if self._error is not None:
+                give_up()
             self.stop(Stopped(number))
-            loop.call_later(_DRAIN_SECONDS, lambda: [task.cancel() for task in self._tasks])
+            loop.call_later(_DRAIN_SECONDS, give_up)
 
         numbers = [signal.SIGTERM, signal.SIGINT]
         try:

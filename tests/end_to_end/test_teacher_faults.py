@@ -1,14 +1,12 @@
 """teacher-gen against a server full of faults, and killed again and again: nothing is lost."""
 
-import os
-import random
-import signal
-import time
+import json
+import subprocess
+import sys
 
 import pytest
 
 import soda
-from soda.stage import load_stage
 from tests.fakes.load import FAULTS, load_server
 
 pytestmark = pytest.mark.slow
@@ -57,50 +55,20 @@ def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_pa
     assert 0.7 * lost < account["possibly_billed"] / asked.total() < 1.3 * lost
 
 
-def killed_after(seconds, work):
-    """Do the work in a process of its own and kill it; returns whether it came to its end."""
-    child = os.fork()
-    if not child:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a descriptor is what dup2 takes
-            os.dup2(nowhere.fileno(), 2)
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert status == 0
-            return True
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
-
-
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
-    """At random moments, in a write, in the journal, while the artifact is made."""
-    prompts, random_ = make_prompts(tmp_path, 2_000), random.Random(7)
-    load_stage("teacher-gen")  # so that a forked child need not import it
-    kills, finished = 0, False
-    with load_server(delay=0.02, faults=FAULTS) as server:
-        while not finished:
-            finished = killed_after(
-                random_.uniform(0.02, 0.3) if kills < KILLS else 60,
-                lambda: generate(prompts, tmp_path / "killed" / "out", server, concurrency=8),
-            )
-            kills += not finished
-        answered = server.answered()
-        server.forget()
-        undisturbed = generate(prompts, tmp_path / "alone" / "out", server)
-    assert kills >= KILLS * 0.8, "the work was over too early to say anything"
-    made = soda.Responses.open(tmp_path / "killed" / "out", verify=True)
-    assert made.digest == undisturbed.digest
-    for name in made.manifest["files"]:
-        assert (made.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
-    twice = answered.total() - len(answered)
-    assert len(answered) == 2_000 and twice <= 8 * kills  # those under way at a kill
-    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert KEY.encode() not in everything
+    """At random moments, in a write, in the journal, while the artifact is made.
+
+    In a process of its own: this one may have threads, and cannot be forked.
+    """
+    words = ["--prompts", "2000", "--kills", str(KILLS), "--seed", "7", "--folder", str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.soak", *words], capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["kills"] >= KILLS * 0.8, "the work was over too early to say anything"
+    assert found["rows"] == found["prompts"] and found["lost"] == 0 and found["same bytes"]
+    assert found["answered twice"] <= found["under way at the kills"]
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+    assert KEY not in ran.stdout + ran.stderr
