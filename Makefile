@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 RECIPES := pipelines/distill/recipes
 SETUP := $(VENV)/.ready
 
-.PHONY: quickstart test check compile clean
+.PHONY: quickstart test check compile bench clean
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
@@ -38,6 +38,12 @@ check: $(SETUP)
 compile: $(SETUP)
 	$(RUN) -m pipelines compile --out build/distill.yaml
 	$(RUN) -m pipelines lint build/distill.yaml
+
+bench: $(SETUP)
+	$(RUN) -m bench.http_stack
+	$(RUN) -m bench.teacher
+	$(RUN) -m bench.soak
+	$(RUN) -m bench.storage
 
 clean:
 	rm -rf build $(VENV)

@@ -33,7 +33,8 @@ __all__ = ["Journal", "Keeper"]
 _SYNC_SECONDS = 0.5  # a machine that loses power loses no more than this; a killed process nothing
 _OPEN_FILES = 64
 _PLACE = struct.Struct("<IQI")  # file, offset, size
-_KEY = slice(9, 73)  # in `{"key": "<sha256>", ...`
+_KEY = slice(9, 41)  # in `{"key": "<sha256>", ...`
+_TOGETHER = 20_000  # answers that go onto the shelf at once
 
 
 class Keeper(Protocol):
@@ -61,6 +62,7 @@ class Journal:
         self.probes: list[dict[str, Any]] = []  # oldest first
         self.batches_done: set[str] = set()
         self._shelf = Shelf()
+        self._unsorted: list[tuple[bytes, bytes]] = []  # answers that are not on the shelf yet
         self._files = sorted(folder.glob("*.jsonl"), key=lambda path: path.name)
         self._readers: dict[int, int] = {}  # number of the file -> descriptor
         self._tail: int | None = None
@@ -73,6 +75,7 @@ class Journal:
         self._files[:0] = [path for path in earlier if path.is_file()]
         for number, path in enumerate(self._files):
             self._read(number, path, trusted=path not in earlier)
+        self._flush()
 
     def __enter__(self) -> Self:
         return self
@@ -95,33 +98,38 @@ class Journal:
         offset = 0
         with path.open("rb") as lines:
             for line in lines:
-                if (trusted and line.endswith(b"\n")) or _is_json(line):  # else it is torn
+                if (trusted and line[-1] == 10) or _is_json(line):  # else it is torn
                     self._count(line, number, offset)
                 offset += len(line)
 
     def _count(self, line: bytes, number: int, offset: int) -> None:
-        if line.startswith(b'{"probe"'):
-            self.probes.append(json.loads(line)["probe"])
-            return
-        if line.startswith(b'{"batch"'):
-            self.batches_done.add(json.loads(line)["batch"])
-            return
-        try:
-            key = _short(line[_KEY].decode())
-        except ValueError:
-            return
+        """Take one event in."""
         event = line[75:84]
-        if event.startswith(b' "sent'):
-            self.open_requests[key] += 1
-        elif event.startswith(b' "freed') or event == b' "answer"':
-            self.open_requests[key] -= 1
-            if self.open_requests[key] <= 0:
-                del self.open_requests[key]
+        if event == b' "sent": ':
+            self.open_requests[_short(line)] += 1
+        elif event == b' "answer"' or event == b' "freed":':
+            key = _short(line)
+            left = self.open_requests.get(key, 0) - 1
+            if left > 0:
+                self.open_requests[key] = left
+            else:
+                self.open_requests.pop(key, None)
             if event == b' "answer"':
-                self._shelf.add(key, _PLACE.pack(number, offset, len(line)))
+                self._unsorted.append((key, _PLACE.pack(number, offset, len(line))))
+                if len(self._unsorted) >= _TOGETHER:
+                    self._flush()
+        elif line.startswith(b'{"probe"'):
+            self.probes.append(json.loads(line)["probe"])
+        elif line.startswith(b'{"batch"'):
+            self.batches_done.add(json.loads(line)["batch"])
+
+    def _flush(self) -> None:
+        if self._unsorted:
+            self._shelf.add_many(self._unsorted)
+            self._unsorted = []
 
     def __contains__(self, key: str) -> bool:
-        return _short(key) in self._shelf
+        return bytes.fromhex(key[:32]) in self._shelf
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the answer to a request; of two the first counts.
@@ -129,7 +137,7 @@ class Journal:
         Raises:
             StorageError: its line is damaged.
         """
-        place = self._shelf.get(_short(key))
+        place = self._shelf.get(bytes.fromhex(key[:32]))
         if place is None:
             return None
         number, offset, size = _PLACE.unpack(place)
@@ -152,7 +160,7 @@ class Journal:
 
     def possibly_billed(self, key: str) -> int:
         """Return how often a request was sent without ever being answered."""
-        return self.open_requests[_short(key)]
+        return self.open_requests.get(bytes.fromhex(key[:32]), 0)
 
     # --- writing
 
@@ -199,6 +207,7 @@ class Journal:
             self._problem = error
             raise
         self._count(line, len(self._files) - 1, self.tail_size)
+        self._flush()
         self.tail_size += len(line)
         self.wrote.set()
         await self.kept(self.tail_size)
@@ -231,8 +240,12 @@ async def _at_once(end: int) -> None:
     """Nothing more to do: a file on this machine outlives the process."""
 
 
-def _short(key: str) -> bytes:
-    return bytes.fromhex(key[:32])
+def _short(line: bytes) -> bytes:
+    """Return the first half of an event's key: 128 bits are enough to tell requests apart."""
+    try:
+        return bytes.fromhex(line[_KEY].decode())
+    except ValueError:
+        return b""
 
 
 def _is_json(line: bytes) -> bool:

@@ -21,6 +21,8 @@ from tests.fakes.artifacts import make_base, make_prompts, teacher_config
 from tests.fakes.objects import BUCKET, faulty
 from tests.fakes.teacher import echo, fake_teacher
 
+SECRET = "canary-52c8"
+
 
 @pytest.fixture(autouse=True)
 def _own_scratch(tmp_path, monkeypatch):
@@ -81,9 +83,13 @@ def generate(prompts, teacher, out, **values):
     return soda.run("teacher-gen", inputs={"prompts": prompts}, config=config, out=out)
 
 
-def test_all_stages_run_from_bucket_to_bucket(bucket, tmp_path, monkeypatch, another_machine):
+def test_all_stages_run_from_bucket_to_bucket(
+    bucket, tmp_path, monkeypatch, another_machine, capsys
+):
     """Dataset, student, artifacts, store and registry: nothing stays on this machine."""
     monkeypatch.setenv("SODA_STORE", f"{bucket}/store")
+    for name in ("AWS_SECRET_ACCESS_KEY", "SODA_TEACHER_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
     local = make_prompts(tmp_path, 40)
     base = make_base(tmp_path)
     store = storage.open_store(bucket)
@@ -120,6 +126,8 @@ def test_all_stages_run_from_bucket_to_bucket(bucket, tmp_path, monkeypatch, ano
         names(bucket)
     )
     assert not [name for name in names(f"{bucket}/store") if name.startswith("work/")]
+    assert not [name for name in names(bucket) if SECRET.encode() in store.read(name)[0]]
+    assert SECRET not in "".join(capsys.readouterr())
 
 
 def test_a_finished_artifact_is_reused_by_another_machine(

@@ -15,6 +15,7 @@ CODE = """if True:
     from soda import storage
     from soda.storage import lease
     lease.HEARTBEAT_SECONDS = 0.1
+    time.time = lambda: float(sys.argv[2])
     with storage.hold(storage.open_store(sys.argv[1]), "work"):
         print("held", flush=True)
         time.sleep(60)"""
@@ -39,8 +40,10 @@ def test_one_holds_and_the_next_takes_it_when_it_is_free(store):
         first.check()
 
 
-def test_a_holder_that_dies_lets_go_after_a_while(store, place):
-    with subprocess.Popen([sys.executable, "-c", CODE, place], stdout=subprocess.PIPE) as holder:
+@pytest.mark.parametrize("clock", [0.0, 4e9])  # fifty years behind us, and ahead
+def test_a_holder_that_dies_lets_go_after_a_while_whatever_its_clock(store, place, clock):
+    words = [sys.executable, "-c", CODE, place, str(clock)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with pytest.raises(StorageError, match="another run is at work"):
             hold(store, "work").__enter__()
