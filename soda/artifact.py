@@ -220,7 +220,9 @@ class Artifact:
         return int(self.manifest["rows"].get(name, 0))
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """Read one file of JSON lines."""
+        """Read one file of JSON lines; one that got no row is not there."""
+        if name not in self.manifest["files"]:
+            return
         with (self.path / name).open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)

@@ -57,8 +57,7 @@ class Pairs(Artifact):
 
     def rows(self, split: Split) -> Iterator[Pair]:
         """Read the pairs of one split."""
-        if self.count(f"{split}.jsonl"):
-            yield from map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
+        return map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
 
     def __len__(self) -> int:
         return sum(self.manifest["rows"].values())

@@ -163,6 +163,8 @@ def plan_from_command_line(arguments: argparse.Namespace) -> int:
     config = TeacherGenConfig.parse({**values, **dict(map(parse_assignment, arguments.set))})
     if not (config.base_url and config.model):
         raise ConfigError("plan: expected a teacher: set base_url and model, or their variables")
+    if arguments.ask < 0:
+        raise ConfigError(f"--ask: expected a number of prompts, found {arguments.ask}")
     prompts = Prompts.open(arguments.prompts)
     with (
         Given(given_file(config)) as given,

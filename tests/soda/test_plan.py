@@ -69,6 +69,7 @@ def test_a_few_asked_answers_make_it_an_estimate_and_are_not_asked_again(prompts
     [
         (["--set=model=''"], "plan: expected a teacher"),
         (["--set=limits={usd: 5}"], "teacher-gen.limits.usd: expected teacher-gen.price"),
+        (["--ask=-1"], "--ask: expected a number of prompts, found -1"),
         (["--recipe=none.yaml"], "none.yaml: expected a recipe"),
         (["--set=speed=9"], "teacher-gen.speed: unknown key"),
     ],

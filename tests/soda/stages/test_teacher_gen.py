@@ -182,6 +182,12 @@ def test_shards_ask_each_prompt_once_and_the_whole_after_them_asks_none(prompts,
     assert rows_of(whole) == rows_of(alone) and whole.digest == alone.digest
 
 
+def test_a_shard_beyond_the_last_prompt_has_no_rows(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher, shard="40/50"))
+    assert list(made.rows()) == [] and len(made) == 0 and not teacher.probed
+
+
 def test_shards_of_one_store_run_at_the_same_time(prompts, tmp_path):
     def slow(body, times):
         time.sleep(0.05)
