@@ -1,9 +1,9 @@
 """Ask every prompt with bespokelabs-curator; run by bench.compare_teacher with curator's python.
 
-What had to be set: telemetry off; a key, though the server wants none; limits by hand, as curator
-asks the server for them and takes 200 requests a minute where it names none; `require_all_responses`
-off, or one failed row leaves no dataset; the encoding that litellm carries, as tiktoken's is fetched
-from the network.
+What had to be set: telemetry off; a key, though the server wants none; limits a minute by hand, as
+curator asks the server for them and takes a low default where it names none;
+`require_all_responses` off, or one failed row leaves no dataset; the encoding that litellm carries,
+as tiktoken would fetch it from the network.
 """
 
 import importlib.util
@@ -52,7 +52,7 @@ def main() -> None:
     }
     teacher = Teacher(model_name="fake-1", backend="openai", backend_params=params)
     work = Path(options["work"])
-    prompts = [json.loads(line) for line in Path(options["prompts"]).open()]
+    prompts = [json.loads(line) for line in Path(options["prompts"]).read_text().splitlines()]
     made = teacher(prompts, working_dir=str(work / "cache"))
     with (work / "rows.jsonl").open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in made.dataset)

@@ -1,10 +1,12 @@
 """Ask every prompt with distilabel; run by bench.compare_teacher with distilabel's python.
 
 What had to be set: the batch size is the number under way, as distilabel waits for a whole batch
-before it begins the next; a key, though the server wants none; a folder for its cache.
+before it begins the next; a key, though the server wants none; a folder for its cache; one logger
+off, as distilabel silences httpx but not the httpx2 of today's openai, which logs every request.
 """
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,8 +23,9 @@ from distilabel.steps.tasks import TextGeneration  # noqa: E402
 
 def main() -> None:
     """Write one row for each prompt, with no text where it was lost."""
+    logging.getLogger("httpx2").setLevel(logging.CRITICAL)
     work = Path(options["work"])
-    prompts = [json.loads(line) for line in Path(options["prompts"]).open()]
+    prompts = [json.loads(line) for line in Path(options["prompts"]).read_text().splitlines()]
     rows = [{"instruction": row["prompt"]} for row in prompts]
     llm = OpenAILLM(
         model="fake-1",

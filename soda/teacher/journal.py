@@ -207,7 +207,9 @@ class Journal:
             self._problem = error
             raise
         self._count(line, len(self._files) - 1, self.tail_size)
-        self._flush()
+        for entry in self._unsorted:
+            self._shelf.add(*entry)
+        self._unsorted.clear()
         self.tail_size += len(line)
         self.wrote.set()
         await self.kept(self.tail_size)

@@ -192,3 +192,14 @@ def test_no_message_holds_the_key_even_if_the_server_quotes_it(reply):
     ):
         ask(teacher.url, "canary")
     assert "canary" not in str(problem.value)
+
+
+def test_the_environments_proxy_is_used_where_it_is_meant(monkeypatch):
+    with fake_teacher(echo) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1").replace("//", "//me:word@"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert ask("http://teacher.example/v1")["outcome"] == "answered"
+        assert proxy.asked.total() == 1
+        with fake_teacher(echo) as direct:
+            ask(direct.url)
+            assert direct.asked.total() == 1 and proxy.asked.total() == 1
