@@ -20,11 +20,10 @@ from typing import Any
 
 from bench.measure import table
 from bench.watched import Watched, watch
-from tests.fakes.faulty_teacher import Server, answer_text, faulty_teacher
+from tests.fakes.faulty_teacher import FAULTS, Server, answer_text, faulty_teacher
 
 __all__ = ["Run", "Tool", "faults", "healthy", "kill"]
 
-FAULTS = {"429": 0.20, "500": 0.05, "hang": 0.02, "cut": 0.02, "garbage": 0.01}
 UNDER_WAY, DELAY, TIMEOUT, RETRIES = 64, 0.02, 3, 10
 _PACKAGES = {"soda": "soda-distill", "curator": "bespokelabs-curator", "distilabel": "distilabel"}
 

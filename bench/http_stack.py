@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench.measure import Taken, in_child, table
-from tests.fakes.load import load_server
+from tests.fakes.faulty_teacher import faulty_teacher
 
 __all__ = ["bare_loop"]
 
@@ -148,7 +148,7 @@ def main() -> None:
     rows = []
     for delay, concurrency in ((0.002, 1), (0.002, 16), (0.002, 128), (0.2, 128), (0.2, 1000)):
         for library, uvloop in kinds:
-            with load_server(delay=delay) as server:
+            with faulty_teacher(delay=delay) as server:
                 share = count if concurrency > 1 else count // 4
                 taken = bare_loop(library, server.url, share, concurrency, uvloop=uvloop)
             rows.append(

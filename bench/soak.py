@@ -21,7 +21,7 @@ from bench.measure import table
 from bench.teacher import config, make_prompts
 from soda.stage import load_stage
 from soda.teacher import retry
-from tests.fakes.load import FAULTS, load_server
+from tests.fakes.faulty_teacher import FAULTS, faulty_teacher
 
 __all__ = ["killed_after", "soak"]
 
@@ -56,7 +56,7 @@ def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
     moments = random.Random(seed)
     retry._LONGEST_WAIT_SECONDS = 0.02  # the server's faults pass at once
     load_stage("teacher-gen")
-    with load_server(delay=0.02, faults=FAULTS) as server:
+    with faulty_teacher(delay=0.02, faults=FAULTS) as server:
         made_prompts = make_prompts(root, prompts)
         values = config(server, concurrency=UNDER_WAY, timeout_seconds=0.5)
 

@@ -16,7 +16,7 @@ from bench.measure import Taken, in_child, table
 from soda.rows import digest
 from soda.stage import load_stage
 from soda.stages.teacher_gen import TeacherGenConfig
-from tests.fakes.load import LoadServer, load_server
+from tests.fakes.faulty_teacher import Server, faulty_teacher
 
 __all__ = ["config", "generate", "make_prompts"]
 
@@ -29,7 +29,7 @@ def make_prompts(root: Path, count: int) -> soda.Prompts:
     return soda.run("prepare-prompts", inputs={}, config=config, out=root / "prompts")
 
 
-def config(server: LoadServer, **limits: Any) -> dict[str, Any]:
+def config(server: Server, **limits: Any) -> dict[str, Any]:
     """Return a config that asks the server."""
     return {"base_url": server.url, "model": "fake-1", "probe": False, "limits": limits}
 
@@ -57,7 +57,7 @@ def throughput() -> None:
         (0.2, 128, 6000),
         (0.2, 1000, 20000),
     ):
-        with tempfile.TemporaryDirectory() as folder, load_server(delay=delay) as server:
+        with tempfile.TemporaryDirectory() as folder, faulty_teacher(delay=delay) as server:
             prompts = make_prompts(Path(folder), count)
             few = min(count, 1500)  # httpx slows down with the number under way
             httpx = bare_loop("httpx", server.url, few, under_way)
@@ -83,7 +83,7 @@ def memory() -> None:
     """Peak memory at ten and two hundred thousand rows, and CPU for each."""
     rows = []
     for count in (10_000, 50_000, 200_000):
-        with tempfile.TemporaryDirectory() as folder, load_server(delay=0.01) as server:
+        with tempfile.TemporaryDirectory() as folder, faulty_teacher(delay=0.01) as server:
             prompts = make_prompts(Path(folder), count)
             taken = generate(prompts, Path(folder) / "out", config(server, concurrency=64))
         rate, spent = count / taken.result, taken.cpu_seconds / count * 1e6
@@ -93,7 +93,7 @@ def memory() -> None:
 
 def resume(count: int = 1_000_000) -> None:
     """A journal with all answers but the last ten: how soon is the first request sent?"""
-    with tempfile.TemporaryDirectory() as folder, load_server() as server:
+    with tempfile.TemporaryDirectory() as folder, faulty_teacher() as server:
         root = Path(folder)
         prompts = make_prompts(root, count)
         values = TeacherGenConfig.parse(config(server))

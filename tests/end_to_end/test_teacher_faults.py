@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 import soda
-from tests.fakes.load import FAULTS, load_server
+from tests.fakes.faulty_teacher import FAULTS, answer_text, faulty_teacher
 
 pytestmark = pytest.mark.slow
 
@@ -40,19 +41,32 @@ def generate(prompts, out, server, **limits):
 
 def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_path):
     prompts = make_prompts(tmp_path, 10_000)
-    with load_server(faults=FAULTS) as server:
+    with faulty_teacher(faults=FAULTS) as server:
         made = generate(prompts, tmp_path / "out", server)
         asked, answered = server.asked(), server.answered()
     assert [row.prompt.id for row in made.rows()] == [row.id for row in prompts.rows()]
     assert made.manifest["facts"]["outcomes"] == {"answered": 10_000}
-    for row in made.rows():
-        assert row.text.startswith(f"The answer to: {row.prompt.messages[0]['content']} ")
+    assert all(row.text == answer_text(row.prompt.messages[0]["content"]) for row in made.rows())
     assert set(answered.values()) == {1} and len(answered) == 10_000  # none was asked twice
     account = made.manifest["account"]
     assert account["answered"] == 10_000
     assert sum(account["failed_attempts"].values()) == asked.total() - 10_000 > 2_000
     lost = FAULTS["hang"] + FAULTS["cut"] + FAULTS["garbage"]  # sent, and never answered well
     assert 0.7 * lost < account["possibly_billed"] / asked.total() < 1.3 * lost
+
+
+@pytest.mark.parametrize("kind", ["limit", "queue"])
+def test_the_endpoints_limit_is_found_whether_it_refuses_or_queues(tmp_path, kind):
+    """32 at a time, 20 ms each: 1,600 answers a second are the most that anybody gets."""
+    prompts = make_prompts(tmp_path, 6_000)
+    with faulty_teacher(delay=0.02, **{kind: 32}) as server:
+        begin = time.monotonic()
+        generate(prompts, tmp_path / "out", server, timeout_seconds=60)
+        took = time.monotonic() - begin
+        counts = server.get("/counts")
+    assert sum(counts["asked"].values()) - 6_000 < 1_500  # refused
+    assert counts["most_under_way"] <= (32 if kind == "limit" else 160)
+    assert took < 20
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):

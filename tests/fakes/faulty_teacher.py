@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["Server", "answer_text", "faulty_teacher"]
+__all__ = ["FAULTS", "Server", "answer_text", "faulty_teacher"]
+
+# 429 in three forms, 5xx, silence, an answer that is cut off, an answer that is none.
+FAULTS = {"429": 0.20, "500": 0.05, "hang": 0.02, "cut": 0.02, "garbage": 0.01}
 
 _GARBAGE = (b'{"id": "x", "choi', b'{"choices": []}', b'{"error": {"message": "overloaded"}}')
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
@@ -204,7 +207,7 @@ class _Connection(asyncio.Protocol):
             self.reply((500, 502, 503)[self.form % 3], b'{"error": {"message": "broken"}}')
             return
         # A fraction of a second is not legal there; "1" is rare, as it costs a test a second.
-        seconds = "1" if self.form < 8 else "0"
+        seconds = "1" if self.form < 2 else "0"
         date = email.utils.formatdate(time.time(), usegmt=True)
         wait = ("", f"Retry-After: {seconds}\r\n", f"Retry-After: {date}\r\n")[self.form % 3]
         self.reply(429, b'{"error": {"message": "slow down"}}', wait)
