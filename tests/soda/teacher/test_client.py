@@ -120,11 +120,12 @@ def test_where_nobody_listens_nothing_is_billed():
         ({}, None, None),
         ({"Retry_After": "0.3"}, 0.3, 0.3),
         ({"Retry_After": "7"}, 7, 7),
-        ({"Retry_After": email.utils.formatdate(time.time() + 300)}, 200, 301),
+        ({"Retry_After": None}, 200, 301),  # a date in five minutes
     ],
 )
 def test_a_429_asks_for_patience_in_either_form(header, low, high):
-    found = answered_with(error(429, "slow down", **header))
+    date = email.utils.formatdate(time.time() + 300)
+    found = answered_with(error(429, "slow down", **{key: header[key] or date for key in header}))
     assert isinstance(found, Busy) and "slow down" in str(found)
     assert found.wait is None if low is None else low <= found.wait <= high
 
