@@ -20,7 +20,7 @@ import soda
 from bench.measure import table
 from bench.teacher import config, make_prompts
 from soda.stage import load_stage
-from soda.teacher import retry
+from soda.teacher import pace, retry
 from tests.fakes.faulty_teacher import FAULTS, faulty_teacher
 
 __all__ = ["killed_after", "soak"]
@@ -54,7 +54,7 @@ def killed_after(seconds: float, work: Callable[[], object]) -> bool:
 def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
     """Kill a run again and again, let it end, and compare it with one that nobody disturbed."""
     moments = random.Random(seed)
-    retry._LONGEST_WAIT_SECONDS = 0.02  # the server's faults pass at once
+    retry._LONGEST_WAIT_SECONDS = pace._PAUSE_SECONDS = 0.02  # the server's faults pass at once
     load_stage("teacher-gen")
     with faulty_teacher(delay=0.02, faults=FAULTS) as server:
         made_prompts = make_prompts(root, prompts)

@@ -8,23 +8,24 @@ does, so both kinds of limit are found the same way.
 import asyncio
 import contextlib
 import math
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from soda.progress import say
-from soda.teacher.retry import backoff_seconds
 
 __all__ = ["Climber", "Pace", "Rate"]
 
-_START = 8
+_START = 16
 _GAIN = 1.05  # more requests at once must bring this much more
 _LOSS = 0.98  # fewer may cost this much
-_FALL = 0.7  # an endpoint that became this much slower is looked at again at once
 _REST = 8  # rounds between two looks for a better level
 _ANSWERS = 64  # in a round, at least, and
 _ROUND_SECONDS = 1.0
-_PATIENCE = 5  # pauses in a row before it is said, if they are short
+_PAUSE_SECONDS = 0.1  # at most, after a 429 that names no time, while others are answered
+_LONGEST_PAUSE_SECONDS = 60.0
+_PATIENCE_SECONDS = 5.0  # a longer pause is said
 _SILENCE_SECONDS = 60.0  # between two lines about a server that keeps us waiting
 
 
@@ -39,7 +40,6 @@ class Climber:
         self._growing = True
         self._stride = 2.0  # by how much the next look goes up, or down
         self._rest = 0  # plain rounds since the last look
-        self._slow = 0  # plain rounds in a row that were much slower
         self._begin_round()
 
     def _begin_round(self) -> None:
@@ -56,53 +56,43 @@ class Climber:
             return
         self._good += 1
         took = self._now() - self._since
-        if self._growing:  # a doubling shows through any noise
-            over = self._good >= max(self.level, 2 * _START)
-        else:
-            over = self._good >= max(2 * self.level, _ANSWERS) and took >= _ROUND_SECONDS
-        if over:
+        half = 0.5 if self._growing else 1.0  # a doubling shows through more noise
+        if self._good >= max(2 * self.level, half * _ANSWERS) and took >= half * _ROUND_SECONDS:
             self._judge(self._good / max(took, 1e-9))
             self._begin_round()
 
     def _judge(self, rate: float) -> None:
         known, level = self._known
-        if self.level > level:
-            gain = rate / max(known, 1e-9)
-            if gain < _GAIN and self._growing:
-                self._growing = False  # a longer round at this level will tell
-            elif gain < _GAIN:
-                self._settle(known, level)
-            elif gain > 0.75 * self.level / level:
-                self._known = (rate, self.level)
-                self._look(2.0)
-            else:  # beyond the limit: as many as the rate needs, at what one took below it
-                self._settle(rate, min(self.level, math.ceil(level * gain)))
+        if self.level == level:
+            self._judge_plain(rate, known)
         elif self.level < level:
             if rate < known * _LOSS:
                 self._settle(known, level)
             else:
                 self._known = (rate, self.level)
                 self._look(self._stride)
+        elif rate > known * (1 + self.level / level) / 2:  # half of what as many more should bring
+            self._known = (rate, self.level)
+            self._look(2.0)
+        elif self._growing:
+            self._growing = False  # a longer round at this level will tell
+        elif rate > known * _GAIN:  # beyond the limit: what it takes at the pace of below it
+            self._settle(rate, min(self.level, math.ceil(level * rate / known)))
         else:
-            self._judge_plain(rate, known, level)
+            self._settle(known, level)
 
-    def _judge_plain(self, rate: float, known: float, level: int) -> None:
-        """See how the level does; now and then, or if it has become slow, look at another."""
-        self._slow = self._slow + 1 if rate < known * _FALL else 0
+    def _judge_plain(self, rate: float, known: float) -> None:
+        """See how the level does; now and then look at another."""
         self._rest += 1
         if known == 0:
-            self._known = (rate, level)
+            self._known = (rate, self.level)
             self._look(2.0)
-        elif self._slow == 2:
-            self._slow = 0
-            self._known = (rate, level)
-            self._look(0.5)
-        else:
-            self._known = ((known + rate) / 2, level)
-            if self._rest >= _REST:
-                self._look(1.25)
-            elif self._rest == _REST // 2:
-                self._look(0.8)
+            return
+        self._known = ((known + rate) / 2, self.level)
+        if self._rest >= _REST:
+            self._look(1.25)
+        elif self._rest == _REST // 2:
+            self._look(0.8)
 
     def _look(self, stride: float) -> None:
         """Try another level for a round."""
@@ -151,7 +141,7 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._resume_at = 0.0
         self._paused_at = float("-inf")
-        self._limited = 0  # pauses in a row
+        self._refused_since = float("inf")
         self._said_at = float("-inf")
         self.under_way = 0
 
@@ -196,12 +186,15 @@ class Pace:
 
     def answered(self, unused_tokens: int = 0) -> None:
         """Count an answer; tokens that it did not need are free for others."""
-        self._limited = 0
+        self._refused_since = float("inf")
         self._tokens.give_back(unused_tokens)
         self._climber.answered()
 
     def pause(self, seconds: float | None, problem: str, sent_at: float) -> None:
-        """Let nobody send for a time: the server's own, or a random one that grows.
+        """Let nobody send for a time: the server's own, or a random one.
+
+        The random one grows with the time since the first refusal after an answer: a refusal comes
+        at once and an answer takes long, so the number of refusals in a row says nothing.
 
         Args:
             seconds: what the server named, if anything.
@@ -210,13 +203,15 @@ class Pace:
                 pause began belongs to what that pause is for, and adds no random wait.
         """
         now = time.monotonic()
-        if seconds is None and sent_at <= self._paused_at:
-            return
-        self._limited += 1
-        wait = backoff_seconds(self._limited) if seconds is None else seconds
-        self._paused_at = now
-        self._resume_at = max(self._resume_at, now + wait)
-        if now - self._said_at > _SILENCE_SECONDS and (wait > 5 or self._limited > _PATIENCE):
+        if seconds is None:
+            if sent_at <= self._paused_at:
+                return
+            self._paused_at = now
+            self._refused_since = min(self._refused_since, now)
+            refused = (now - self._refused_since) / 2
+            seconds = random.uniform(0, min(_LONGEST_PAUSE_SECONDS, max(_PAUSE_SECONDS, refused)))
+        self._resume_at = max(self._resume_at, now + seconds)
+        left = self._resume_at - now
+        if left > _PATIENCE_SECONDS and now - self._said_at > _SILENCE_SECONDS:
             self._said_at = now
-            left = self._resume_at - now
             say(f"teacher-gen: waiting {left:.0f} s, as the teacher asks: {problem}")

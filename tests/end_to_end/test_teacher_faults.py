@@ -19,6 +19,7 @@ KEY = "canary-7d1f"
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("soda.teacher.pace._PAUSE_SECONDS", 0.02)
     monkeypatch.setenv("SODA_TEACHER_API_KEY", KEY)
 
 
@@ -55,6 +56,17 @@ def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_pa
     assert 0.7 * lost < account["possibly_billed"] / asked.total() < 1.3 * lost
 
 
+def test_with_the_waits_of_real_life_it_is_over_in_time(tmp_path, monkeypatch):
+    """A fifth of all requests is refused with 429 at once, while answers take their time."""
+    monkeypatch.undo()
+    prompts = make_prompts(tmp_path, 1_000)
+    with faulty_teacher(delay=0.05, faults={"429": 0.2, "500": 0.05}) as server:
+        begin = time.monotonic()
+        made = generate(prompts, tmp_path / "out", server)
+        assert time.monotonic() - begin < 60
+    assert made.manifest["facts"]["outcomes"] == {"answered": 1_000}
+
+
 @pytest.mark.parametrize("kind", ["limit", "queue"])
 def test_the_endpoints_limit_is_found_whether_it_refuses_or_queues(tmp_path, kind):
     """32 at a time, 20 ms each: 1,600 answers a second are the most that anybody gets."""
@@ -64,7 +76,7 @@ def test_the_endpoints_limit_is_found_whether_it_refuses_or_queues(tmp_path, kin
         generate(prompts, tmp_path / "out", server, timeout_seconds=60)
         took = time.monotonic() - begin
         counts = server.get("/counts")
-    assert sum(counts["asked"].values()) - 6_000 < 1_500  # refused
+    assert sum(counts["asked"].values()) - 6_000 < 4_000  # refused, which costs nothing
     assert counts["most_under_way"] <= (32 if kind == "limit" else 160)
     assert took < 20
 
@@ -74,7 +86,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
 
     In a process of its own: this one may have threads, and cannot be forked.
     """
-    words = ["--prompts", "2000", "--kills", str(KILLS), "--seed", "7", "--folder", str(tmp_path)]
+    words = ["--prompts", "3000", "--kills", str(KILLS), "--seed", "7", "--folder", str(tmp_path)]
     ran = subprocess.run(
         [sys.executable, "-m", "bench.soak", *words], capture_output=True, text=True, timeout=300
     )

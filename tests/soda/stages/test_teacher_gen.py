@@ -25,6 +25,7 @@ SECRET = "canary-3f9a"
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr("soda.teacher.pace._PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -417,8 +418,9 @@ def test_a_teacher_that_cannot_be_reached_is_one_line(prompts, tmp_path, capsys)
 )
 def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, problem):
     with fake_teacher(lambda body, times: reply) as teacher:
-        assert problem in refused(prompts, tmp_path / "out", config(teacher), capsys)
-    assert teacher.asked.total() <= 8  # those that were under way
+        values = config(teacher, limits={"concurrency": 5})
+        assert problem in refused(prompts, tmp_path / "out", values, capsys)
+    assert teacher.asked.total() <= 5  # those that were under way
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.fakes.teacher import completion, error, fake_teacher
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr("soda.teacher.pace._PAUSE_SECONDS", 0.02)
 
 
 def request(number=0, **sampling):
