@@ -3,6 +3,7 @@
 python -m bench.teacher [throughput] [memory] [resume]
 """
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -119,7 +120,7 @@ def resume(count: int = 1_000_000) -> None:
 
                 begin = time.perf_counter()
                 with (
-                    Given(None) as given,
+                    contextlib.closing(Given(None)) as given,
                     open_job(prompts, values, given, root / "out") as job,
                 ):
                     opened = time.perf_counter() - begin

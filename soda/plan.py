@@ -1,6 +1,7 @@
 """What teacher-gen will ask, take and cost, before it does."""
 
 import argparse
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -167,7 +168,7 @@ def plan_from_command_line(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--ask: expected a number of prompts, found {arguments.ask}")
     prompts = Prompts.open(arguments.prompts)
     with (
-        Given(given_file(config)) as given,
+        contextlib.closing(Given(given_file(config))) as given,
         open_job(prompts, config, given, local_folder(arguments.out)) as job,
     ):
         if arguments.ask:

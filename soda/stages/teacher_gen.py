@@ -142,7 +142,7 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
             "SODA_TEACHER_MODEL, or teacher-gen.answers in the recipe"
         )
     with (
-        Given(given_file(config)) as given,
+        contextlib.closing(Given(given_file(config))) as given,
         Responses.create(out, config=config, inputs={"prompts": prompts}) as writer,
     ):
         if not asks:

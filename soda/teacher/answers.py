@@ -4,8 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from soda.errors import DataError
 from soda.rows import Message, Prompt, digest
@@ -24,15 +23,8 @@ class Given:
         for key, answer in read_answers(path) if path else ():
             self.count += self._shelf.add(key.encode(), json.dumps(answer).encode())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the disk space back."""
         self._shelf.close()
 
     def get(self, prompt: Prompt) -> dict[str, Any] | None:
