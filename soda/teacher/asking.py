@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from soda.errors import BudgetError, TeacherError
+from soda.errors import TeacherError
 from soda.rows import Message, digest
-from soda.teacher.budget import USD, Budget, output_bound, prompt_bound
+from soda.teacher.budget import Budget, output_bound, prompt_bound
 from soda.teacher.client import Busy, TeacherClient, Unanswered
 from soda.teacher.journal import Journal
 from soda.teacher.pace import Pace
@@ -203,12 +203,7 @@ class Asker:
         """Hold back what a request may cost; wait while others may still turn out cheaper."""
         while not self.budget.allows(amount):
             if not self.budget.reserved:
-                spent, unsure = self.budget.spent / USD, self.budget.unsure / USD
-                raise BudgetError(
-                    f"teacher-gen.limits.usd: ${spent:.4f} is spent and ${unsure:.4f} possibly "
-                    f"billed, and the next request may cost ${amount / USD:.4f}; what was answered "
-                    "is kept: raise the limit and run again"
-                )
+                raise self.budget.refusal(amount)
             self._changed.clear()
             await self._changed.wait()
         self.budget.reserved += amount

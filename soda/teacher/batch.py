@@ -14,11 +14,11 @@ from typing import IO, Any
 
 import aiohttp
 
-from soda.errors import BudgetError, TeacherError
+from soda.errors import TeacherError
 from soda.progress import progress, say
 from soda.teacher.answers import read_batch_line
 from soda.teacher.asking import Request
-from soda.teacher.budget import USD, Budget
+from soda.teacher.budget import Budget
 from soda.teacher.client import Busy, TeacherClient, Unanswered
 from soda.teacher.journal import Journal
 from soda.teacher.retry import ATTEMPTS, backoff_seconds
@@ -100,11 +100,7 @@ class Batches:
                 amount = self._budget.bound(request.messages)
                 if not self._budget.allows(amount):
                     if not group and not submitted:
-                        raise BudgetError(
-                            f"teacher-gen.limits.usd: ${self._budget.total / USD:.4f} is spent or "
-                            f"possibly billed, and the next request may cost ${amount / USD:.4f}; "
-                            "what was answered is kept: raise the limit and run again"
-                        )
+                        raise self._budget.refusal(amount)
                     break  # what comes back will show what is left
                 self._budget.reserved += amount
                 line = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from soda.errors import ConfigError
+from soda.errors import BudgetError, ConfigError
 
 __all__ = ["USD", "Budget", "Price", "output_bound", "prompt_bound"]
 
@@ -86,3 +86,11 @@ class Budget:
     def allows(self, amount: int) -> bool:
         """Whether a request of this price can be sent without passing the cap."""
         return self._cap is None or self.total + amount <= self._cap
+
+    def refusal(self, amount: int) -> BudgetError:
+        """Return the error that says why a request of this price cannot be sent."""
+        return BudgetError(
+            f"teacher-gen.limits.usd: ${self.spent / USD:.4f} is spent and "
+            f"${self.unsure / USD:.4f} possibly billed, and the next request may cost "
+            f"${amount / USD:.4f}; what was answered is kept: raise the limit and run again"
+        )
