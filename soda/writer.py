@@ -45,10 +45,14 @@ class Writer:
         if name != DROPS:
             self.rows[name] += 1
 
-    def keep(self) -> None:
-        """Let what is in `work` outlive this machine, where the store is elsewhere."""
+    def keep(self, *, now: bool = False) -> None:
+        """Let what is in `work` outlive this machine, where the store is elsewhere.
+
+        Args:
+            now: at once; otherwise it may wait for a later call, as pushing takes time.
+        """
         if self._mirror is not None:
-            self._mirror.push(now=False)
+            self._mirror.push(now=now)
 
     def drop(self, row_id: str, reason: str, detail: str = "") -> None:
         """Leave a row out, and say why: it is counted and listed."""

@@ -20,6 +20,7 @@ from soda.writer import LOGS, Writer
 
 __all__ = ["EvalConfig", "evaluate"]
 
+_BATCH_TOKENS = 2048  # scored at once
 Measured = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
 
 
@@ -141,37 +142,34 @@ def _likelihoods(
     model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
 ) -> Measured:
     """Return the log-probability a token of teacher answers, and which pairs are preferred."""
-    import torch
+    from soda.training.examples import Example, tokenize
+    from soda.training.policy import Policy
+    from soda.training.processes import Processes
+    from soda.training.reference import logps_of_answers
 
-    from soda.training.batch import Layout, Row, collate, tokenize
-    from soda.training.logps import answer_logps, pair_logps
-
-    layout = Layout.of(model, chat.pad, model.device)
-    teacher_logp, preferred = {}, {}
+    whole = [
+        Example.of(
+            row.prompt.id,
+            chat.prompt_ids(row.prompt.messages),
+            chat.answer_ids(row.text, stopped=True),
+        )
+        for row in rows
+    ]
+    both = [tokenize(pair, chat) for pair in pairs]
+    policy = Policy(model, chat.pad, max(map(len, whole + both)))
     bar = progress(f"eval: {name}: likelihoods", total=len(rows) + len(pairs), unit="answers")
-    with torch.inference_mode():
-        for start in range(0, len(rows), 8):
-            batch = rows[start : start + 8]
-            whole = [
-                Row(
-                    chat.prompt_ids(row.prompt.messages),
-                    (chat.answer_ids(row.text, stopped=True),),
-                )
-                for row in batch
-            ]
-            logps = answer_logps(model, collate(whole, layout))[:, 0].tolist()
-            for row, one, logp in zip(batch, whole, logps, strict=True):
-                teacher_logp[row.prompt.id] = logp / one.answer_tokens
-            bar.update(len(batch))
-        for start in range(0, len(pairs), 8):
-            tokens = [tokenize(pair, chat) for pair in pairs[start : start + 8]]
-            both = pair_logps(model, tokens, layout)
-            for pair, chosen, rejected in zip(
-                tokens, both.chosen.tolist(), both.rejected.tolist(), strict=True
-            ):
-                likelier = chosen / len(pair.chosen) > rejected / max(1, len(pair.rejected))
-                preferred[pair.id] = float(likelier)
-            bar.update(len(tokens))
+
+    def score(examples: list[Example]) -> dict[str, list[float]]:
+        """Return the mean log-probability a token of every example's answers."""
+        lengths = {one.id: [max(1, len(answer)) for answer in one.answers] for one in examples}
+        logps = dict(logps_of_answers(policy, examples, Processes(), _BATCH_TOKENS, bar.update))
+        return {
+            key: [logp / tokens for logp, tokens in zip(logps[key], lengths[key], strict=True)]
+            for key in lengths
+        }
+
+    teacher_logp = {key: found[0] for key, found in score(whole).items()}
+    preferred = {key: float(chosen > rejected) for key, (chosen, rejected) in score(both).items()}
     bar.close()
     return {"teacher_logp": teacher_logp, "preference_accuracy": preferred}
 

@@ -1,152 +1,119 @@
-"""Pairs -> token ids, attention masks and the places that predict each answer token.
+"""Examples -> tensors for one forward, and the places that predict each answer token.
 
-A row is a prompt and the answers that follow it. Two answers share one copy of their prompt where
-the model allows it: each sees the prompt and itself, never the other, at the positions it would
-have alone. Rows are padded on the left, so all answers lie in the last `keep` places.
+Packed: one row without padding. The answers of an example share one copy of their prompt: each
+sees the prompt and itself, never another, at the positions that it would have alone.
+Padded: a row for each answer, padded on the right, where no token before can see it. Any causal
+model takes that.
 
-Dimensions: R rows, T places, A answer tokens.
+Dimensions: R rows, T places, N answer tokens, A answers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from soda.chat import ChatFormat
-from soda.rows import Pair
+from soda.training.attention import Packing
+from soda.training.examples import Example
 
-__all__ = ["Batch", "Layout", "Row", "TokenPair", "collate", "micro_batches", "tokenize"]
-
-# Architectures whose every layer attends through the mask it is given. Others (sliding windows,
-# recurrent layers) get a row for each answer.
-_SHARING_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A prompt and the answers that follow it, as ids."""
-
-    prompt: list[int]
-    answers: tuple[list[int], ...]
-
-    def __len__(self) -> int:
-        return len(self.prompt) + self.answer_tokens
-
-    @property
-    def answer_tokens(self) -> int:
-        """The length of all answers together."""
-        return sum(map(len, self.answers))
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPair:
-    """One pair as ids."""
-
-    id: str
-    prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+__all__ = ["Batch", "pack", "pad"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded rows, and where each answer token is predicted."""
+    """One forward's input; answers stand in the order of the examples."""
 
+    examples: list[Example]
     ids_RT: Tensor
-    mask: Tensor  # (R, T) where a row has one answer; (R, 1, T, T), added, where it has more
-    position_RT: Tensor
-    keep: int  # the places at the end that predict answer tokens
-    predictor_RA: Tensor  # the place, among the last `keep`, that predicts the token
-    target_RA: Tensor
-    answer_RA: Tensor  # which of the row's answers the token belongs to; -1 is padding
-    answers: int  # the most answers of any row
+    inputs: dict[str, Any]  # what else the model is given
+    predictor_N: Tensor  # the place, in the flattened rows, that predicts each answer token
+    target_N: Tensor
+    lengths_A: Tensor  # tokens of each answer
+
+    def to(self, device: Any) -> "Batch":
+        """Return it on another device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                value = value.pin_memory() if str(device).startswith("cuda") else value
+                return value.to(device, non_blocking=True)
+            return value.to(device) if isinstance(value, Packing) else value
+
+        return Batch(
+            self.examples,
+            move(self.ids_RT),
+            {key: move(value) for key, value in self.inputs.items()},
+            move(self.predictor_N),
+            move(self.target_N),
+            self.lengths_A,
+        )
 
 
-def tokenize(pair: Pair, chat: ChatFormat) -> TokenPair:
-    """Return a pair's ids; the teacher's answers all stopped, the student's may have been cut."""
-    return TokenPair(
-        pair.id,
-        chat.prompt_ids(pair.prompt),
-        chat.answer_ids(pair.chosen[0]["content"], stopped=True),
-        chat.answer_ids(pair.rejected[0]["content"], stopped=pair.rejected_stopped),
-    )
+def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Batch:
+    """Put examples one behind the other, each prompt once.
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How rows become tensors for one model: its padding, its device, and whether answers share."""
-
-    pad: int
-    device: Any
-    share: bool
-
-    @classmethod
-    def of(cls, model: Any, pad: int, device: Any) -> "Layout":
-        """Choose the layout of a model; answers share prompts wherever its architecture allows."""
-        return cls(pad, device, _can_share(model.config))
-
-
-def _can_share(model_config: Any) -> bool:
-    windowed = "sliding_attention" in (getattr(model_config, "layer_types", None) or [])
-    if model_config.model_type == "mistral":
-        windowed = model_config.sliding_window is not None
-    return model_config.model_type in _SHARING_TYPES and not windowed
-
-
-def collate(rows: Sequence[Row], layout: Layout) -> Batch:
-    """Pad rows on the left. Masks follow from lengths, never from ids: pad may equal EOS."""
-    width = max(map(len, rows))
-    keep = max(row.answer_tokens for row in rows) + 1
-    count = max(row.answer_tokens for row in rows)
-    ids = torch.full((len(rows), width), layout.pad)
-    segment = torch.full((len(rows), width), -2)  # -2 padding, -1 prompt, else the answer's number
-    position = torch.zeros((len(rows), width), dtype=torch.long)
-    predictor = torch.zeros((len(rows), count), dtype=torch.long)
-    answer = torch.full((len(rows), count), -1)
-    for r, row in enumerate(rows):
-        start, end = width - len(row), len(row.prompt)
-        ids[r, start:] = torch.tensor(row.prompt + [token for one in row.answers for token in one])
-        segment[r, start : start + end] = -1
-        position[r, start : start + end] = torch.arange(end)
-        last_of_prompt = keep - 1 - row.answer_tokens
-        a = count - row.answer_tokens
-        place = start + end
-        for number, one in enumerate(row.answers):
-            segment[r, place : place + len(one)] = number
-            position[r, place : place + len(one)] = torch.arange(end, end + len(one))
-            # a token is predicted by the one before it; an answer's first, by the prompt's last
-            predictor[r, a : a + len(one)] = torch.arange(len(one)) + place - (width - keep) - 1
-            predictor[r, a : a + min(1, len(one))] = last_of_prompt
-            answer[r, a : a + len(one)] = number
-            place, a = place + len(one), a + len(one)
-    most = max(len(row.answers) for row in rows)
+    Args:
+        longest: no prompt with one answer is longer than so many tokens.
+        multiple_of: fill the row up to a multiple of so many places, for kernels that like that.
+    """
+    ids, position, predictor, target = [], [], [], []
+    start = 0
+    for example in examples:
+        prompt = len(example.prompt)
+        ids += [example.prompt, *example.answers]
+        position.append(np.arange(prompt))
+        place = start + prompt
+        for answer in example.answers:
+            position.append(np.arange(prompt, prompt + len(answer)))
+            before = np.arange(place - 1, place - 1 + len(answer))
+            before[:1] = start + prompt - 1  # an answer's first token follows the prompt's last
+            predictor.append(before)
+            target.append(answer)
+            place += len(answer)
+        start = place
+    filling = -start % multiple_of
+    ids.append(np.zeros(filling, np.int32))
+    position.append(np.arange(filling))
+    layout = [(len(one.prompt), [len(answer) for answer in one.answers]) for one in examples]
+    packing = Packing([*layout, (filling, [])] if filling else layout, max(longest, multiple_of))
     return Batch(
-        ids.to(layout.device),
-        (_shared_mask(segment) if most > 1 else (segment > -2).long()).to(layout.device),
-        position.to(layout.device),
-        keep,
-        predictor.to(layout.device),
-        ids[:, width - count :].to(layout.device),
-        answer.to(layout.device),
-        most,
+        list(examples),
+        _tensor(ids)[None],
+        {"position_ids": _tensor(position)[None], "packing": packing},
+        _tensor(predictor),
+        _tensor(target),
+        _lengths(examples),
     )
 
 
-def _shared_mask(segment_RT: Tensor) -> Tensor:
-    """Return what is added to the scores, (R, 1, T, T): an answer sees the prompt and itself."""
-    query, key = segment_RT[:, :, None], segment_RT[:, None, :]
-    causal = torch.ones(segment_RT.shape[1], segment_RT.shape[1], dtype=torch.bool).tril()
-    seen = causal & ((key == -1) | (key == query))
-    return torch.where(seen, 0.0, torch.finfo(torch.float32).min)[:, None]
+def pad(examples: Sequence[Example], padding: int) -> Batch:
+    """Give every answer a row of its own, with its prompt."""
+    rows = [(example.prompt, answer) for example in examples for answer in example.answers]
+    width = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids = np.full((len(rows), width), padding)
+    mask = np.zeros((len(rows), width), np.int64)
+    predictor = []
+    for r, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids[r, :end] = np.concatenate([prompt, answer])
+        mask[r, :end] = 1  # from lengths, never from ids: the padding may equal the end of turn
+        predictor.append(np.arange(len(answer)) + r * width + len(prompt) - 1)
+    return Batch(
+        list(examples),
+        torch.from_numpy(ids),
+        {"attention_mask": torch.from_numpy(mask)},
+        _tensor(predictor),
+        _tensor([answer for _, answer in rows]),
+        _lengths(examples),
+    )
 
 
-def micro_batches(pairs: Sequence[TokenPair], size: int) -> Iterator[list[TokenPair]]:
-    """Cut one step's pairs into micro-batches of like lengths: little padding, the same sum."""
-    ordered = sorted(pairs, key=len)
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+def _tensor(parts: list[Any]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+def _lengths(examples: Sequence[Example]) -> Tensor:
+    return torch.tensor([len(answer) for one in examples for answer in one.answers])

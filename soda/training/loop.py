@@ -1,23 +1,38 @@
-"""The training loop: one for every objective; on one process or, through accelerate, on many."""
+"""The training loop: one for every objective, on one process or many."""
 
-import contextlib
-import json
 import math
-import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 from soda.progress import progress
-from soda.training.batch import TokenPair, micro_batches
+from soda.training.batch import Batch
 from soda.training.checkpoint import Position
-from soda.training.objectives import Objective, Sums
+from soda.training.examples import Example, plan_batches
+from soda.training.head import Objective, Sums
+from soda.training.metrics import peak_memory_gib
+from soda.training.objectives import StepObjective
+from soda.training.policy import Policy
+from soda.training.processes import Processes, whole
 
-__all__ = ["Metrics", "Phase", "learning_rate", "mean_over_processes", "run_phase", "step_plan"]
+__all__ = [
+    "Phase",
+    "Watcher",
+    "accumulate",
+    "ahead",
+    "clip",
+    "learning_rate",
+    "local_batches",
+    "run_phase",
+    "step_plan",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +44,9 @@ class Phase:
     learning_rate: float
     epochs: int
     batch_size: int  # pairs a step, over all processes
-    micro_batch_size: int  # pairs at once on one process: memory and speed, not the result
+    batch_tokens: int  # at once on one process: memory and speed, not the result
     warmup_share: float
     max_grad_norm: float
-    check_every_steps: int
     seed: int
 
     def plan(self, pairs: int) -> list[list[int]]:
@@ -58,111 +72,119 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-class Metrics:
-    """Lines of figures, one a step; a resumed run cuts what came after its checkpoint."""
+def local_batches(
+    policy: Policy, examples: Sequence[Example], processes: Processes, batch_tokens: int
+) -> list[tuple[Batch, float]]:
+    """Return this process's batches of one step on its device, and what each weighs.
 
-    def __init__(self, path: Path, resumed_at: Position | None):
-        self.path = path
-        kept = []
-        if resumed_at is not None and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                with contextlib.suppress(ValueError):
-                    values = json.loads(line)
-                    if Position(values["phase"], values["step"]) <= resumed_at:
-                        kept.append(line)
-        path.write_text("".join(kept), encoding="utf-8")
+    A process that has fewer than the others takes a turn that weighs nothing, as all take part in
+    sharing weights and adding gradients up.
+    """
+    batches = plan_batches(examples, batch_tokens, processes.count)
+    mine = batches[processes.index :: processes.count]
+    return [
+        (policy.batch(batch or examples[:1]).to(processes.device), 1.0 if batch else 0.0)
+        for batch in mine
+    ]
 
-    def write(self, position: Position, name: str, figures: dict[str, Any]) -> None:
-        """Append the figures of one step, or of one check."""
-        line = {"phase": position.phase, "step": position.step, "name": name, **figures}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+
+def ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[int, T]]:
+    """Yield each number and what is made of it, in the background while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for number in numbers:
+            coming = number, pool.submit(make, number)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def accumulate(
+    policy: Policy,
+    processes: Processes,
+    batches: Sequence[tuple[Batch, float]],
+    objective: Objective,
+    interrupted: Callable[[], bool],
+) -> Sums | None:
+    """Add up the gradients of one step's batches; return the sums, or None if interrupted."""
+    sums: Sums = {}
+    for number, (batch, weight) in enumerate(batches, start=1):
+        processes.sync_gradients(policy, number == len(batches))
+        loss, found = policy(batch, objective)
+        # gradients are averaged over processes; the loss is a share of one mean
+        (loss * weight * processes.count).backward()
+        sums = {key: sums.get(key, 0) + weight * value for key, value in found.items()}
+        if interrupted():
+            return None
+    return sums
+
+
+def clip(policy: Policy, max_grad_norm: float) -> Tensor:
+    """Scale gradients down to a norm, and return the norm that they had."""
+    return whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))
+
+
+class Watcher(Protocol):
+    """What looks at a phase as it goes, and can end it."""
+
+    def interrupted(self) -> bool:
+        """Tell whether to leave in the middle of a step."""
+
+    def sees(self, position: Position, steps: int, figures: dict[str, float]) -> bool:
+        """Look at a step's figures before any weight changes by it; False ends the phase."""
+
+    def reached(self, position: Position, steps: int, figures: dict[str, float]) -> bool:
+        """Look at the policy after a step; False ends the phase."""
 
 
 def run_phase(
     phase: Phase,
-    objective: Objective,
-    accelerator: Any,
-    model: Any,
-    optimizer: Any,
-    pairs: Sequence[TokenPair],
+    objective_of: StepObjective,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    processes: Processes,
+    examples: Sequence[Example],
     *,
     start: int,
-    metrics: Metrics,
-    check: Callable[[Position], bool],
+    watcher: Watcher,
 ) -> None:
-    """Train from step `start` to the phase's end, or until `check` returns False.
-
-    `check` is called every `check_every_steps`, and at the end.
-    """
-    plan = phase.plan(len(pairs))
+    """Train from step `start` to the phase's end, or until the watcher ends it."""
+    plan = phase.plan(len(examples))
     bar = progress(phase.name, total=len(plan), unit="steps", done=start)
-    begun = time.monotonic()
-    for step in range(start, len(plan)):
-        rate = learning_rate(step, len(plan), phase.learning_rate, phase.warmup_share)
-        step_pairs = [pairs[place] for place in plan[step]]
-        sums: Sums = {}
 
+    def prepare(step: int) -> tuple[list[Example], list[tuple[Batch, float]]]:
+        mine = [examples[place] for place in plan[step]]
+        return mine, local_batches(policy, mine, processes, phase.batch_tokens)
+
+    begun = time.monotonic()
+    for step, (step_examples, batches) in ahead(prepare, range(start, len(plan))):
+        position = Position(phase.number, step + 1)
+        rate = learning_rate(step, len(plan), phase.learning_rate, phase.warmup_share)
+
+        objective = objective_of(step_examples)
+        sums = accumulate(policy, processes, batches, objective, watcher.interrupted)
+        if sums is None:
+            break
+        norm = clip(policy, phase.max_grad_norm)
+        figures = {key: value / len(step_examples) for key, value in processes.total(sums).items()}
+        figures |= {"learning_rate": rate, "gradient_norm": float(norm)}
+        if not watcher.sees(position, len(plan), figures):
+            break
         for group in optimizer.param_groups:
             group["lr"] = rate
-        for micro, sync, weight in _local_micro_batches(step_pairs, phase, accelerator):
-            with contextlib.nullcontext() if sync else accelerator.no_sync(model):
-                loss, found = objective(model, micro, step_pairs)
-                # accelerate averages gradients over processes; the loss is a share of a sum
-                accelerator.backward(loss * weight * accelerator.num_processes)
-            sums = {key: sums.get(key, 0.0) + weight * value for key, value in found.items()}
-        norm = accelerator.clip_grad_norm_(model.parameters(), phase.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
-        position = Position(phase.number, step + 1)
-        figures = mean_over_processes(sums, len(step_pairs), accelerator)
-        figures |= {"learning_rate": rate, "gradient_norm": float(norm)}
-        figures |= _speed(step_pairs, begun)
-        begun = time.monotonic()
-        if accelerator.is_main_process:
-            metrics.write(position, phase.name, figures)
-        bar.set_postfix(
-            {key: f"{figures[key]:.4g}" for key in ("loss", "accuracy") if key in figures}
-        )
+        seconds = time.monotonic() - begun
+        tokens = sum(map(len, step_examples))
+        figures |= {"seconds": seconds, "tokens_per_second": tokens / seconds}
+        figures |= {"peak_memory_gib": peak_memory_gib()}
+        shown = {key: f"{figures[key]:.4g}" for key in ("loss", "accuracy") if key in figures}
+        bar.set_postfix(shown)
         bar.update()
-        if (step + 1) % phase.check_every_steps == 0 or step + 1 == len(plan):
-            if not check(position):
-                break
-            begun = time.monotonic()
+        if not watcher.reached(position, len(plan), figures):
+            break
+        begun = time.monotonic()
     bar.close()
-
-
-def _local_micro_batches(
-    pairs: Sequence[TokenPair], phase: Phase, accelerator: Any
-) -> Iterator[tuple[list[TokenPair], bool, float]]:
-    """Yield this process's micro-batches, whether each is its last, which syncs, and its weight.
-
-    A step smaller than the number of processes gives some of them a pair that weighs nothing, as
-    all have to take part in the sync.
-    """
-    mine = pairs[accelerator.process_index :: accelerator.num_processes]
-    batches = list(micro_batches(mine or pairs[:1], phase.micro_batch_size))
-    for number, batch in enumerate(batches, start=1):
-        yield batch, number == len(batches), 1.0 if mine else 0.0
-
-
-def mean_over_processes(sums: Sums, count: int, accelerator: Any) -> dict[str, float]:
-    """Add up every process's sums and divide by a count; all must have the same names."""
-    names = sorted(sums)
-    total = torch.tensor([sums[name] for name in names], device=accelerator.device)
-    total = accelerator.reduce(total, reduction="sum") / count
-    return dict(zip(names, total.tolist(), strict=True))
-
-
-def _speed(pairs: Sequence[TokenPair], begun: float) -> dict[str, float]:
-    seconds = time.monotonic() - begun
-    if torch.cuda.is_available():
-        peak = float(torch.cuda.max_memory_allocated())
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-    return {
-        "seconds": seconds,
-        "tokens_per_second": sum(map(len, pairs)) / seconds,
-        "peak_memory_gib": peak / 2**30,
-    }

@@ -1,59 +1,74 @@
 """What a phase of training minimises: SFT on the teacher's answers, or a preference loss."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from soda.training.batch import Layout, Row, TokenPair, collate
-from soda.training.logps import Logps, answer_logps, pair_logps
-from soda.training.losses import PairLoss
+from soda.training.examples import Example
+from soda.training.head import Objective, Sums, answer_logps
+from soda.training.losses import Logps, PairLoss
 from soda.training.reference import Reference
 
-__all__ = ["Objective", "Sums", "preference", "sft", "watch"]
+__all__ = ["StepObjective", "pair_logps", "preference", "sft", "watch"]
 
-# From a model, a micro-batch and the whole step: this micro-batch's share of the step's loss, to
-# run backward, and sums over its pairs of what is worth watching.
-Sums = dict[str, float]
-Objective = Callable[[Any, Sequence[TokenPair], Sequence[TokenPair]], tuple[Tensor, Sums]]
+# From all examples of a step, the objective of its batches: each gives a share of one mean.
+StepObjective = Callable[[Sequence[Example]], Objective]
 
 
-def sft(layout: Layout) -> Objective:
-    """Return the SFT objective: mean negative log-probability of a step's chosen answer tokens."""
+def pair_logps(logps_N: Tensor, lengths_A: Tensor) -> Logps:
+    """Return both sides' log-probabilities, from answer tokens in the order chosen, rejected."""
+    logps = answer_logps(logps_N, lengths_A).view(-1, 2)
+    tokens = lengths_A.to(logps_N.device).clamp(min=1).view(-1, 2)
+    return Logps(logps[:, 0], logps[:, 1], tokens[:, 0], tokens[:, 1])
+
+
+def sft(step: Sequence[Example]) -> Objective:
+    """Return the SFT objective: mean negative log-probability of a step's answer tokens."""
+    tokens = sum(example.answer_tokens for example in step)
 
     def objective(
-        model: Any, pairs: Sequence[TokenPair], step: Sequence[TokenPair]
+        examples: Sequence[Example], logps_N: Tensor, lengths_A: Tensor
     ) -> tuple[Tensor, Sums]:
-        rows = [Row(pair.prompt, (pair.chosen,)) for pair in pairs]
-        logps = answer_logps(model, collate(rows, layout))[:, 0]
-        loss = -logps.sum() / sum(len(pair.chosen) for pair in step)
-        return loss, {
-            "loss": float(loss.detach()) * len(step),
-            "chosen_logp": _per_token("chosen", pairs, logps),
-        }
+        loss = -logps_N.sum() / tokens
+        mean_A = answer_logps(logps_N, lengths_A) / lengths_A.to(logps_N.device)
+        return loss, {"loss": loss * len(step), "chosen_logp": mean_A.sum()}
 
     return objective
 
 
-def preference(pair_loss: PairLoss, beta: float, reference: Reference, layout: Layout) -> Objective:
-    """Return a preference objective: the mean of a pair loss over a step's pairs."""
+def preference(
+    pair_loss: PairLoss, beta: float, reference: Reference, sft_weight: float = 0.0
+) -> StepObjective:
+    """Return a preference objective: the mean of a pair loss over a step's pairs.
 
-    def objective(
-        model: Any, pairs: Sequence[TokenPair], step: Sequence[TokenPair]
-    ) -> tuple[Tensor, Sums]:
-        policy = pair_logps(model, pairs, layout)
-        frozen = reference.of(pairs, layout.device)
-        losses = pair_loss(policy, frozen, beta)
-        return losses.sum() / len(step), {
-            "loss": float(losses.detach().sum()),
-            **watch(pairs, policy, frozen, beta),
-        }
+    Args:
+        sft_weight: how much of the SFT loss on the chosen answers is added.
+    """
 
-    return objective
+    def of_step(step: Sequence[Example]) -> Objective:
+        tokens = sum(len(example.answers[0]) for example in step)
+
+        def objective(
+            examples: Sequence[Example], logps_N: Tensor, lengths_A: Tensor
+        ) -> tuple[Tensor, Sums]:
+            policy = pair_logps(logps_N, lengths_A)
+            frozen = reference.of(examples, logps_N.device)
+            losses = pair_loss(policy, frozen, beta)
+            at_start = pair_loss(frozen, frozen, beta)
+            loss = losses.sum() / len(step) - sft_weight * policy.chosen.sum() / tokens
+            return loss, {
+                "loss": losses.sum(),
+                "loss_of_reference": at_start.sum(),
+                **watch(policy, frozen, beta),
+            }
+
+        return objective
+
+    return of_step
 
 
-def watch(pairs: Sequence[TokenPair], policy: Logps, reference: Logps, beta: float) -> Sums:
+def watch(policy: Logps, reference: Logps, beta: float) -> Sums:
     """Return sums over pairs of rewards, in nats times beta, and log-probabilities a token.
 
     The implicit reward is beta * (policy - reference): Rafailov et al. 2023, equation 5.
@@ -63,16 +78,10 @@ def watch(pairs: Sequence[TokenPair], policy: Logps, reference: Logps, beta: flo
         chosen = beta * (policy.chosen - reference.chosen)
         rejected = beta * (policy.rejected - reference.rejected)
         return {
-            "chosen_reward": float(chosen.sum()),
-            "rejected_reward": float(rejected.sum()),
-            "margin": float((chosen - rejected).sum()),
-            "accuracy": float((chosen > rejected).sum()),
-            "chosen_logp": _per_token("chosen", pairs, policy.chosen),
-            "rejected_logp": _per_token("rejected", pairs, policy.rejected),
+            "chosen_reward": chosen.sum(),
+            "rejected_reward": rejected.sum(),
+            "margin": (chosen - rejected).sum(),
+            "accuracy": (chosen > rejected).float().sum(),
+            "chosen_logp": (policy.chosen / policy.chosen_tokens).sum(),
+            "rejected_logp": (policy.rejected / policy.rejected_tokens).sum(),
         }
-
-
-def _per_token(side: str, pairs: Sequence[TokenPair], logps: Tensor) -> float:
-    """Return the sum over pairs of the log-probability per answer token, in nats."""
-    lengths = [max(1, len(getattr(pair, side))) for pair in pairs]
-    return float((logps.detach().cpu() / torch.tensor(lengths)).sum())

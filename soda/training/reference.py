@@ -1,71 +1,80 @@
 """Reference log-probabilities: computed once, before the loop, by the weights it starts from."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
-from soda import storage
 from soda.progress import progress
-from soda.training.batch import Layout, TokenPair, micro_batches
-from soda.training.logps import Logps, pair_logps
+from soda.training.examples import Example, plan_batches
+from soda.training.losses import Logps
+from soda.training.policy import Policy
+from soda.training.processes import Processes
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "logps_of_answers"]
+
+_WINDOW = 512  # examples that are put into batches together
+
+
+def logps_of_answers(
+    policy: Policy,
+    examples: Sequence[Example],
+    processes: Processes,
+    batch_tokens: int,
+    done: Callable[[int], object] = lambda count: None,
+) -> Iterator[tuple[str, list[float]]]:
+    """Yield each example's id and its answers' log-probabilities, of this process's share."""
+    by_length = sorted(examples, key=len)
+    for start in range(0, len(by_length), _WINDOW):
+        batches = plan_batches(by_length[start : start + _WINDOW], batch_tokens, processes.count)
+        for batch in batches[processes.index :: processes.count]:
+            # all processes have to take the same number of turns, as they share the weights
+            found = policy.answer_logps(batch or by_length[:1]).tolist()
+            place = 0
+            for example in batch:
+                yield example.id, found[place : place + len(example.answers)]
+                place += len(example.answers)
+            done(len(batch))
 
 
 class Reference:
     """The frozen model's log-probabilities of every pair, by the pair's id."""
 
-    def __init__(self, chosen: dict[str, float], rejected: dict[str, float]):
-        self._chosen = chosen
-        self._rejected = rejected
+    def __init__(self, logps: dict[str, list[float]]):
+        self._logps = logps
 
     @classmethod
     def compute(
-        cls,
-        model: Any,
-        pairs: Sequence[TokenPair],
-        layout: Layout,
-        accelerator: Any,
-        micro_batch_size: int,
+        cls, policy: Policy, pairs: Sequence[Example], processes: Processes, batch_tokens: int
     ) -> "Reference":
-        """Run the model once over all pairs, without gradients; each process takes a share."""
-        from accelerate.utils import gather_object
-
-        mine = pairs[accelerator.process_index :: accelerator.num_processes]
-        found: list[tuple[str, float, float]] = []
-        bar = progress("reference", total=len(mine), unit="pairs")
-        with torch.no_grad():
-            for batch in micro_batches(mine, micro_batch_size):
-                logps = pair_logps(model, batch, layout)
-                names = [pair.id for pair in batch]
-                found += zip(names, logps.chosen.tolist(), logps.rejected.tolist(), strict=True)
-                bar.update(len(batch))
+        """Run the model once over all pairs; each process takes a share."""
+        bar = progress("reference", total=len(pairs), unit="pairs")
+        found = logps_of_answers(
+            policy,
+            pairs,
+            processes,
+            batch_tokens,
+            lambda count: bar.update(count * processes.count),
+        )
+        logps = dict(processes.gather(list(found)))
         bar.close()
-        found = gather_object(found)
-        return cls({row[0]: row[1] for row in found}, {row[0]: row[2] for row in found})
+        return cls(logps)
 
     @classmethod
-    def load(cls, path: Path, pairs: Sequence[TokenPair]) -> "Reference":
-        """Read what `save` wrote for the same pairs in the same order."""
-        tensors = load_file(path)
+    def from_bytes(cls, data: bytes, pairs: Sequence[Example]) -> "Reference":
+        """Read what `to_bytes` gave for the same pairs in the same order."""
         names = [pair.id for pair in pairs]
-        return cls(
-            dict(zip(names, tensors["chosen"].tolist(), strict=True)),
-            dict(zip(names, tensors["rejected"].tolist(), strict=True)),
-        )
+        return cls(dict(zip(names, load(data)["logps"].tolist(), strict=True)))
 
-    def save(self, path: Path, pairs: Sequence[TokenPair]) -> None:
-        """Write the log-probabilities in the order of the pairs; all of them or none."""
-        logps = self.of(pairs, "cpu")
-        data = save({"chosen": logps.chosen, "rejected": logps.rejected})
-        storage.write_atomically(path, data)
+    def to_bytes(self, pairs: Sequence[Example]) -> bytes:
+        """Return the log-probabilities in the order of the pairs, chosen and rejected."""
+        logps = torch.tensor([self._logps[pair.id] for pair in pairs], dtype=torch.float32)
+        return save({"logps": logps})
 
-    def of(self, pairs: Sequence[TokenPair], device: Any) -> Logps:
+    def of(self, pairs: Sequence[Example], device: Any) -> Logps:
         """Return the log-probabilities of these pairs, as the losses take them."""
-        return Logps(
-            torch.tensor([self._chosen[pair.id] for pair in pairs], device=device),
-            torch.tensor([self._rejected[pair.id] for pair in pairs], device=device),
-        )
+        logps = torch.tensor([self._logps[pair.id] for pair in pairs], device=device)
+        lengths = [[max(1, len(answer)) for answer in pair.answers] for pair in pairs]
+        tokens = torch.tensor(lengths, device=device)
+        return Logps(logps[:, 0], logps[:, 1], tokens[:, 0], tokens[:, 1])

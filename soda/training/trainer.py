@@ -1,149 +1,274 @@
 """From a student and its pairs to a trained student: phases, checks, checkpoints, resuming."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import torch
+from torch import nn
 
+from soda import storage
 from soda.progress import say
-from soda.training.batch import Layout, TokenPair, micro_batches
-from soda.training.checkpoint import Checkpoint, Position, load_latest, save_checkpoint
-from soda.training.logps import pair_logps
-from soda.training.loop import Metrics, Phase, mean_over_processes, run_phase
+from soda.training.checkpoint import Checkpoint, Checkpoints, Position, local_tensors
+from soda.training.examples import Example
+from soda.training.health import Finding, Health, check_findings, step_findings
+from soda.training.interrupt import Interrupt
+from soda.training.loop import Phase, run_phase
 from soda.training.losses import LOSSES
-from soda.training.objectives import Objective, preference, sft, watch
-from soda.training.reference import Reference
+from soda.training.metrics import Metrics
+from soda.training.objectives import StepObjective, preference, sft, watch
+from soda.training.optimizer import make_optimizer, restore_float32
+from soda.training.policy import Policy
+from soda.training.processes import Processes
+from soda.training.reference import Reference, logps_of_answers
 
-__all__ = ["Trainer"]
+__all__ = ["Keeper", "Sampled", "Settings", "Trainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for a whole training."""
+
+    beta: float
+    sft_weight: float
+    weight_decay: float
+    half: bool  # weights in bf16, with what they lack of float32 beside them
+    check_every_steps: int
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One answer that the policy gave to a validation prompt."""
+
+    tokens: int
+    repetitive: bool
+
+
+class Keeper(Protocol):
+    """Where reference log-probabilities of the untrained student outlive one run."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return what was kept under a name, or None."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep something under a name."""
 
 
 @dataclass
 class Trainer:
-    """Runs the phases of one training; `work` holds all that a later process resumes from."""
+    """Runs the phases of one training.
 
-    accelerator: Any
-    policy: Any  # changed in place
-    layout: Layout
-    pairs: Sequence[TokenPair]
-    validation: Sequence[TokenPair]  # may be empty: then nothing is watched
-    loss: str  # a name from LOSSES
-    beta: float
-    weight_decay: float
-    chosen_reward_floor: float  # mean over validation pairs, in nats times beta
-    stop_below_floor: bool
+    Args:
+        policy: changed in place.
+        validation: may be empty; then nothing is watched but the steps.
+        work: the folder that a later process resumes from.
+        log: the file that takes the figures of every step.
+        keep: lets `work` outlive this machine; it is told whether it has to be done at once.
+        references: of an earlier run, and for a later one.
+        sample: answers some validation prompts.
+    """
+
+    policy: Policy
+    processes: Processes
+    pairs: Sequence[Example]
+    validation: Sequence[Example]
+    settings: Settings
     work: Path
-    keep: Callable[[], None]  # lets what is in `work` outlive this machine
+    log: Path
+    interrupt: Interrupt
+    keep: Callable[[bool], None]
+    references: Keeper
+    sample: Callable[[Policy], list[Sampled]]
+    checkpoints: Checkpoints = field(init=False)
+    metrics: Metrics = field(init=False)
 
     def run(self, phases: Sequence[Phase]) -> str | None:
         """Train through all phases, from the newest checkpoint if there is one.
 
         Returns: why training stopped early, or None.
+
+        Raises:
+            SystemExit: SIGTERM came; the state is saved, and the code is 143.
         """
-        latest = load_latest(self.work)
+        self.checkpoints = Checkpoints(self.work, self.processes, self.keep)
+        latest = self.checkpoints.latest()
+        self.metrics = Metrics(self.log, latest.metrics if latest else b"")
         if latest is not None:
-            latest.restore_weights(self.policy)
             say(f"train: going on from {latest.position.name}")
-        metrics = Metrics(self.work / "metrics.jsonl", latest.position if latest else None)
-        model = self.accelerator.prepare(self.policy)
         for phase in phases:
             if latest is not None and latest.position.phase > phase.number:
                 continue
             begun = latest if latest is not None and latest.position.phase == phase.number else None
-            problem = self._run_phase(phase, model, begun, metrics)
+            problem = _PhaseRun(self, phase, begun, first=phase is phases[0]).run()
             if problem is not None:
                 return problem
         return None
 
-    def _run_phase(
-        self, phase: Phase, model: Any, begun: Checkpoint | None, metrics: Metrics
-    ) -> str | None:
-        optimizer = self.accelerator.prepare(
-            torch.optim.AdamW(
-                self.policy.parameters(), lr=phase.learning_rate, weight_decay=self.weight_decay
-            )
+
+class _PhaseRun:
+    """One phase of a trainer, from its start or from a checkpoint."""
+
+    def __init__(self, trainer: Trainer, phase: Phase, begun: Checkpoint | None, *, first: bool):
+        self._trainer = trainer
+        self._phase = phase
+        self._policy = trainer.policy
+        self._modules: dict[str, nn.Module] = {"policy": trainer.policy}
+        settings = trainer.settings
+        self._optimizer = make_optimizer(
+            trainer.policy, phase.learning_rate, settings.weight_decay, half=settings.half
         )
+        self._begun = begun
         if begun is not None:
-            begun.restore_optimizer(optimizer.optimizer)
-        reference = self._reference(phase, model, compute=begun is None)
-        problem = None
+            begun.restore(self._modules, {"optimizer": self._optimizer})
+        self._reference = self._find_reference(of_base=first)
+        self._done = begun.position if begun else Position(phase.number, 0)
+        self._problem: str | None = None
 
-        def check(position: Position) -> bool:
-            nonlocal problem
-            problem = self._check(phase, position, model, reference, metrics)
-            if problem is None and self.accelerator.is_main_process:
-                save_checkpoint(self.work, position, self.policy, optimizer.optimizer)
-                self.keep()
-            self.accelerator.wait_for_everyone()
-            return problem is None
-
-        if begun is None:
-            check(Position(phase.number, 0))
+    def run(self) -> str | None:
+        """Return why training stopped, or None."""
+        trainer, phase = self._trainer, self._phase
+        if self._begun is None and not self._check(self._done):
+            return self._back()
+        pairs = trainer.pairs
         run_phase(
             phase,
-            self._objective(phase, reference),
-            self.accelerator,
-            model,
-            optimizer,
-            self.pairs,
-            start=begun.position.step if begun else 0,
-            metrics=metrics,
-            check=check,
+            self._objective(),
+            self._policy,
+            self._optimizer,
+            trainer.processes,
+            [pair.first() for pair in pairs] if phase.name == "sft" else pairs,
+            start=self._done.step,
+            watcher=self,
         )
-        if problem is not None:
-            last_good = load_latest(self.work)
-            assert last_good is not None, "a phase begins with a checkpoint"
-            last_good.restore_weights(self.policy)
-            return f"{problem}; back to {last_good.position.name}"
-        return None
+        if trainer.interrupt.came:
+            self._leave()
+        return self._back() if self._problem else self._end()
 
-    def _objective(self, phase: Phase, reference: Reference) -> Objective:
-        if phase.name == "sft":
-            return sft(self.layout)
-        pair_loss = LOSSES[self.loss]
-        return preference(pair_loss, self.beta, reference, self.layout)
+    def _objective(self) -> StepObjective:
+        if self._phase.name == "sft":
+            return sft
+        settings = self._trainer.settings
+        loss = LOSSES[self._phase.name]
+        return preference(loss, settings.beta, self._reference, settings.sft_weight)
 
-    def _reference(self, phase: Phase, model: Any, *, compute: bool) -> Reference:
+    def _find_reference(self, *, of_base: bool) -> Reference:
         """Return the log-probabilities of the model this phase starts from; SFT only watches."""
-        pairs = [*self.validation, *([] if phase.name == "sft" else self.pairs)]
-        path = self.work / f"reference-{phase.number}.safetensors"
-        if not compute and path.is_file():
-            return Reference.load(path, pairs)
-        reference = Reference.compute(
-            model, pairs, self.layout, self.accelerator, phase.micro_batch_size
-        )
-        if self.accelerator.is_main_process:
-            reference.save(path, pairs)
+        trainer, phase = self._trainer, self._phase
+        pairs = [*trainer.validation, *([] if phase.name == "sft" else trainer.pairs)]
+        name = f"reference-{phase.number}.safetensors"
+        kept = "sft.safetensors" if phase.name == "sft" else "pairs.safetensors"
+        data = None
+        if (trainer.work / name).is_file():
+            data = (trainer.work / name).read_bytes()
+        elif of_base:
+            data = trainer.references.read(kept)
+        if all(trainer.processes.gather([data is not None])) and data is not None:
+            if trainer.processes.main:
+                storage.write_atomically(trainer.work / name, data)
+            return Reference.from_bytes(data, pairs)
+        assert self._begun is None, "a phase's first checkpoint comes after its reference"
+        reference = Reference.compute(self._policy, pairs, trainer.processes, phase.batch_tokens)
+        if trainer.processes.main:
+            data = reference.to_bytes(pairs)
+            storage.write_atomically(trainer.work / name, data)
+            if of_base:
+                trainer.references.write(kept, data)
         return reference
 
-    def _check(
-        self, phase: Phase, position: Position, model: Any, reference: Reference, metrics: Metrics
-    ) -> str | None:
-        """Look at the validation pairs; return what is wrong with the model, or None."""
-        if not self.validation:
-            return None
-        mine = self.validation[self.accelerator.process_index :: self.accelerator.num_processes]
-        sums: dict[str, float] = {}
-        with torch.no_grad():
-            for micro in micro_batches(mine, phase.micro_batch_size):
-                logps = pair_logps(model, micro, self.layout)
-                frozen = reference.of(micro, self.layout.device)
-                for key, value in watch(micro, logps, frozen, self.beta).items():
-                    sums[key] = sums.get(key, 0.0) + value
-        figures = mean_over_processes(sums, len(self.validation), self.accelerator)
-        if self.accelerator.is_main_process:
-            metrics.write(position, f"{phase.name}-check", figures)
+    def interrupted(self) -> bool:
+        """Tell whether to leave at once; several processes leave together, after a step."""
+        return self._trainer.interrupt.came and self._trainer.processes.count == 1
+
+    def sees(self, position: Position, steps: int, figures: dict[str, float]) -> bool:
+        """Look for what must not go on, before the weights change."""
+        health = self._trainer.settings.health
+        return self._heed(step_findings(health, figures, position.step - 1, steps), position)
+
+    def reached(self, position: Position, steps: int, figures: dict[str, float]) -> bool:
+        """Write the figures down; check and save now and then, and at the end."""
+        trainer = self._trainer
+        self._done = position
+        if trainer.processes.main:
+            trainer.metrics.write(position, self._phase.name, figures)
+        if trainer.processes.total({"came": float(trainer.interrupt.came)})["came"]:
+            trainer.interrupt.came = True
+            return False
+        if position.step % trainer.settings.check_every_steps and position.step != steps:
+            return True
+        return self._check(position)
+
+    def _heed(self, findings: list[Finding], position: Position) -> bool:
+        """Say what was found; return whether to go on."""
+        for finding in findings:
+            where = f"at {self._phase.name} step {position.step}"
+            say(f"train: {finding.text}, {where}: {'stopping' if finding.stop else 'going on'}")
+            if finding.stop and self._problem is None:
+                self._problem = f"{finding.text}, {where}"
+        return self._problem is None
+
+    def _check(self, position: Position) -> bool:
+        """Look at the validation pairs, then save; return whether to go on."""
+        trainer, name = self._trainer, f"{self._phase.name}-check"
+        if trainer.validation:
+            figures = self._figures()
+            if trainer.processes.main:
+                trainer.metrics.write(position, name, figures)
+            say(
+                f"train: {self._phase.name} step {position.step}, validation: chosen "
+                f"log-probability {figures['chosen_logp']:.3f} a token, chosen reward "
+                f"{figures['chosen_reward']:+.3f}, margin {figures['margin']:+.3f}"
+            )
+            at_start = trainer.metrics.first(position.phase, name)
+            if not self._heed(check_findings(trainer.settings.health, figures, at_start), position):
+                return False
+        self._save()
+        return True
+
+    def _figures(self) -> dict[str, float]:
+        """Return the means over the validation pairs, and over sampled answers."""
+        trainer = self._trainer
+        found = logps_of_answers(
+            self._policy, trainer.validation, trainer.processes, self._phase.batch_tokens
+        )
+        policy = dict(trainer.processes.gather(list(found)))
+        logps = Reference(policy).of(trainer.validation, "cpu")
+        frozen = self._reference.of(trainer.validation, "cpu")
+        sums = watch(logps, frozen, trainer.settings.beta)
+        sums["chosen_fall"] = (frozen.chosen - logps.chosen).sum()
+        figures = {key: float(value) / len(trainer.validation) for key, value in sums.items()}
+        sampled = trainer.sample(self._policy)
+        if sampled:
+            figures["repetitive"] = sum(one.repetitive for one in sampled) / len(sampled)
+            figures["answer_tokens"] = sum(one.tokens for one in sampled) / len(sampled)
+        return figures
+
+    def _save(self, *, now: bool = False) -> None:
+        trainer = self._trainer
+        tensors = local_tensors(self._modules, {"optimizer": self._optimizer})
+        trainer.checkpoints.save(self._done, tensors, trainer.metrics.read(), now=now)
+
+    def _leave(self) -> None:
+        """Save the state after the last whole step, and end the process as SIGTERM would."""
+        self._optimizer.zero_grad()
+        if self._trainer.checkpoints.newest != self._done:
+            self._save(now=True)
+        self._trainer.checkpoints.wait()
         say(
-            f"train: {phase.name} step {position.step}, validation: chosen log-probability "
-            f"{figures['chosen_logp']:.3f} a token, chosen reward {figures['chosen_reward']:+.3f}, "
-            f"margin {figures['margin']:+.3f}"
+            f"train: stopped by SIGTERM, saved {self._done.name}; "
+            "run the same command to go on from there"
         )
-        if figures["chosen_reward"] >= self.chosen_reward_floor:
-            return None
-        problem = (
-            f"the validation chosen reward fell to {figures['chosen_reward']:.3f}, below "
-            f"{self.chosen_reward_floor}, at {phase.name} step {position.step}"
-        )
-        say(f"train: {problem}: {'stopping' if self.stop_below_floor else 'going on all the same'}")
-        return problem if self.stop_below_floor else None
+        raise SystemExit(143)
+
+    def _back(self) -> str:
+        """Return to the last good checkpoint, and say why."""
+        good = self._trainer.checkpoints.latest()
+        if good is None:  # not even the start was good: the policy is as it came
+            return f"{self._problem}; nothing was trained"
+        good.restore(self._modules, {"optimizer": self._optimizer})
+        self._end()
+        return f"{self._problem}; back to {good.position.name}"
+
+    def _end(self) -> None:
+        self._trainer.checkpoints.wait()
+        restore_float32(self._policy, self._optimizer)

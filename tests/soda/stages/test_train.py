@@ -16,9 +16,9 @@ RECIPE = {
     "learning_rate": 1e-3,
     "epochs": 2,
     "batch_size": 8,
-    "micro_batch_size": 4,
+    "batch_tokens": 100,
     "check_every_steps": 2,
-    "falling_chosen_reward": "warn",
+    "health": {"chosen_reward": "warn"},
 }
 
 
