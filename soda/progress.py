@@ -1,11 +1,15 @@
 """Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
 
+import os
 import sys
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 __all__ = ["progress", "say"]
+
+
+_QUIET = os.environ.get("RANK", "0") != "0"  # of processes that train together one speaks
 
 
 class _Lines:
@@ -31,7 +35,9 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
     scale = unit == "B"
     unit = unit if scale else f" {unit}"
     if sys.stderr.isatty():
-        return tqdm(desc=label, total=total, unit=unit, unit_scale=scale, initial=done)
+        return tqdm(
+            desc=label, total=total, unit=unit, unit_scale=scale, initial=done, disable=_QUIET
+        )
     form = "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
     return tqdm(
         desc=label,
@@ -42,11 +48,13 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
         bar_format=form,
         mininterval=10,
         miniters=1,
+        disable=_QUIET,
         file=_Lines(sys.stderr),
     )
 
 
 def say(text: str) -> None:
     """Print one line for the person who watches, without breaking a bar."""
-    tqdm.write(text, file=sys.stderr)
-    sys.stderr.flush()
+    if not _QUIET:
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()

@@ -14,26 +14,51 @@ from soda import storage
 from soda.artifact import Artifact, work_folder
 from soda.chat import ChatFormat
 from soda.config import Config
-from soda.errors import DataError, MissingObject
+from soda.errors import ConfigError, DataError, MissingObject
 from soda.evaluation.metrics import repeats
 from soda.kinds import Model, Pairs
 from soda.places import remote_location, store_of
 from soda.progress import say
 from soda.rows import digest
+from soda.training.adversarial import Adversarial
 from soda.training.health import Health
-from soda.training.lora import Lora, add_adapters, load_quantized, merge_adapters
-from soda.weights import load_causal_lm, weights_digest
+from soda.training.lora import Lora
+from soda.weights import weights_digest
 from soda.writer import LOGS, WORK, Writer
 
 if TYPE_CHECKING:
+    from soda.training.examples import Example
+    from soda.training.interrupt import Interrupt
     from soda.training.loop import Phase
     from soda.training.policy import Policy
+    from soda.training.processes import Processes
     from soda.training.trainer import Sampled, Settings
 
 __all__ = ["TrainConfig", "train"]
 
-_RATES = {"soda": 1e-6, "seqkd": 5e-6}
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+_ROLLOUTS_AT_ONCE = 256
+# What a method leaves to itself if the recipe says nothing. GAD's are those of its public scripts.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "soda": {
+        "learning_rate": 1e-6,
+        "sft_epochs": 0,
+        "sft_learning_rate": 5e-6,
+        "max_grad_norm": 1.0,
+    },
+    "seqkd": {
+        "learning_rate": 5e-6,
+        "sft_epochs": 0,
+        "sft_learning_rate": 5e-6,
+        "max_grad_norm": 1.0,
+    },
+    "gad": {
+        "learning_rate": 1e-6,
+        "sft_epochs": 1,
+        "sft_learning_rate": 1e-6,
+        "max_grad_norm": 0.2,
+    },
+}
 
 
 class TrainConfig(Config):
@@ -41,8 +66,9 @@ class TrainConfig(Config):
 
     aside: ClassVar[tuple[str, ...]] = ("batch_tokens", "recompute_activations", "compile")
 
-    method: Literal["soda", "seqkd"] = Field(
-        "soda", description="seqkd is fine-tuning on the teacher's answers alone"
+    method: Literal["soda", "seqkd", "gad"] = Field(
+        "soda",
+        description="seqkd: fine-tuning on the teacher's answers; gad: adversarial, on-policy",
     )
     loss: Literal["dpo", "dpo_norm", "ipo", "simpo"] = Field("dpo", description="SODA is dpo")
     beta: float = Field(0.1, gt=0, description="how strongly the policy is held to the reference")
@@ -55,16 +81,19 @@ class TrainConfig(Config):
         description="peak: after the warm-up, before the cosine; 1e-6, or 5e-6 for seqkd",
     )
     epochs: int = Field(1, ge=0, description="over the pairs with the method's loss")
-    sft_epochs: int = Field(
-        0, ge=0, description="before them, on the teacher's answers alone: a warm-up for soda"
+    sft_epochs: int | None = Field(
+        None,
+        ge=0,
+        description="before them, on the teacher's answers alone: a warm-up; 0, or 1 for gad",
     )
-    sft_learning_rate: float = Field(5e-6, gt=0)
+    sft_learning_rate: float | None = Field(None, gt=0, description="5e-6, or 1e-6 for gad")
     batch_size: int = Field(256, ge=1, description="pairs a step, over all processes")
     warmup_share: float = Field(0.1, ge=0, le=1, description="of the steps, with a rising rate")
     weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float | None = Field(None, gt=0, description="1, or 0.2 for gad")
     check_every_steps: int = Field(20, ge=1, description="look at validation pairs and checkpoint")
     health: Health = Field(Health(), description="signs of trouble, and what to do about each")
+    adversarial: Adversarial = Field(Adversarial(), description="what only gad needs")
     lora: Lora | None = Field(None, description="train adapters only, which are merged at the end")
     save_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bf16 rounds most of a short run at a small rate away"
@@ -82,11 +111,16 @@ class TrainConfig(Config):
     def _method_fits(self) -> Self:
         if self.method == "seqkd" and (self.sft_epochs or self.sft_weight):
             raise ValueError("expected no sft_epochs and sft_weight with seqkd, which is SFT")
+        if self.method == "gad" and self.lora is not None:
+            raise ValueError("expected no lora with gad, whose discriminator is trained whole")
         return self
 
     def pin(self) -> Self:
-        """Write the method's rate down."""
-        return self.model_copy(update={"learning_rate": self.learning_rate or _RATES[self.method]})
+        """Write the method's own values down."""
+        defaults = _DEFAULTS[self.method]
+        return self.model_copy(
+            update={key: value for key, value in defaults.items() if getattr(self, key) is None}
+        )
 
 
 def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Model:
@@ -100,6 +134,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     """
     from soda.training.examples import tokenize
     from soda.training.interrupt import listen
+    from soda.training.loading import load_policy, trained_model
     from soda.training.processes import Processes
     from soda.training.trainer import Trainer
 
@@ -109,28 +144,45 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     if not rows:
         raise DataError(f"{pairs.path}: expected pairs to train on, found none")
     processes = Processes()
+    if config.method == "gad" and processes.count > 1:
+        raise ConfigError(
+            f"train.method: gad trains in one process, found {processes.count}; "
+            "its rollouts are sampled from weights that are whole"
+        )
     inputs = {"pairs": pairs, "model": model}
     with _main_process_creates(processes, out, config, inputs) as writer, listen() as interrupt:
-        student = _Student.load(model, chat, processes, config, rows + validation)
-        half = processes.device.type == "cuda" and processes.count == 1
-        settings = _settings(config, half)
-        batch_tokens = student.batch_tokens(rows, settings)
-        folder = work_folder(out, config, inputs) / WORK
+
+        def load() -> "Policy":
+            return load_policy(
+                model.path,
+                chat.pad,
+                _longest(rows + validation, config),
+                processes,
+                config.lora,
+                recompute=config.recompute_activations == "on",
+                compiled=config.compile,
+            )
+
+        policy = load()
+        policy.say_path()
+        settings = _settings(config, half=processes.device.type == "cuda" and processes.count == 1)
         trainer = Trainer(
-            policy=student.policy,
+            policy=policy,
             processes=processes,
             pairs=rows,
             validation=validation,
             settings=settings,
-            work=folder,
+            work=work_folder(out, config, inputs) / WORK,
             log=_log(writer),
             interrupt=interrupt,
             keep=lambda now: None if writer is None else writer.keep(now=now),
-            references=_References(out, model, pairs, chat, half=half),
-            sample=lambda policy: student.sample(validation, config.health),
+            references=_References(out, model, pairs, chat, half=settings.half),
+            sample=lambda policy: _sample(policy, chat, validation, config.health, processes),
+            rollout=_Rollout(chat, config, interrupt),
+            load=load,
         )
-        stopped = trainer.run(_phases(config, batch_tokens))
-        weights = student.weights()
+        stopped = trainer.run(_phases(config, _batch_tokens(policy, rows, config, settings)))
+        trained = trained_model(policy, model.path, config.lora, processes)
         if writer is not None:
             writer.facts.update(
                 model.manifest["facts"],
@@ -138,89 +190,90 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
                 validation_pairs=len(validation),
                 stopped_early=stopped,
             )
-            _write(writer, weights, model, config)
+            _write(writer, trained, model, config)
     processes.wait()
     return Model.open(out)
 
 
+def _longest(examples: "list[Example]", config: TrainConfig) -> int:
+    """Return the most tokens that a prompt with one answer has, rollouts included."""
+    rollout = config.adversarial.max_new_tokens if config.method == "gad" else 0
+    return max(len(one.prompt) + max(rollout, *map(len, one.answers)) for one in examples)
+
+
+def _batch_tokens(
+    policy: "Policy", examples: "list[Example]", config: TrainConfig, settings: "Settings"
+) -> int:
+    """Return how many tokens to train on at once: what the recipe says, or what fits."""
+    from soda.training.memory import fit
+    from soda.training.optimizer import make_optimizer, restore_float32
+
+    wanted = config.batch_tokens or _BATCH_TOKENS[policy.device.type]
+    if not settings.half:
+        return wanted
+    optimizer = make_optimizer(policy, 0.0, 0.0, half=True)
+    may_recompute = config.recompute_activations != "off"
+    size = fit(policy, examples, wanted, may_recompute=may_recompute)
+    restore_float32(policy, optimizer)
+    return size
+
+
+def _sample(
+    policy: "Policy",
+    chat: ChatFormat,
+    validation: "list[Example]",
+    health: Health,
+    processes: "Processes",
+) -> "list[Sampled]":
+    """Answer some validation prompts, greedily; not where several processes share weights."""
+    from soda.student.generate import Sampling, sample
+    from soda.training.trainer import Sampled
+
+    prompts = [example.prompt.tolist() for example in validation[: health.answers]]
+    if not prompts or processes.count > 1:
+        return []
+    sampling = Sampling(0, 1, health.answer_tokens, 0, len(prompts))
+    return [
+        Sampled(answer.tokens, bool(repeats(answer.text)))
+        for _, _, answers in sample(policy.model, chat, prompts, sampling)
+        for answer in answers
+    ]
+
+
 @dataclass
-class _Student:
-    """The model that is trained, and what it came from."""
+class _Rollout:
+    """Samples answers from a policy as it is, for GAD."""
 
-    policy: "Policy"
-    adapted: Any  # peft's wrapper, or None
-    model: Model
     chat: ChatFormat
-    processes: Any
     config: TrainConfig
+    interrupt: "Interrupt"
 
-    @classmethod
-    def load(
-        cls,
-        model: Model,
-        chat: ChatFormat,
-        processes: Any,
-        config: TrainConfig,
-        examples: list[Any],
-    ) -> Self:
-        """Load it in float32, in eval mode: dropout would make the first loss another than ln 2."""
-        import torch
-
-        from soda.training.policy import Policy
-
-        quantized = config.lora is not None and config.lora.quantized
-        loaded = (
-            load_quantized(model.path) if quantized else load_causal_lm(model.path, torch.float32)
-        )
-        adapted = add_adapters(loaded, config.lora) if config.lora else None
-        longest = max(len(example.prompt) + max(map(len, example.answers)) for example in examples)
-        policy = Policy(loaded, chat.pad, longest)
-        policy.say_path()
-        if config.recompute_activations == "on":
-            policy.recompute_activations()
-        if config.compile and policy.packed and processes.device.type == "cuda":
-            policy.compile_layers()
-        processes.place(policy)
-        return cls(policy, adapted, model, chat, processes, config)
-
-    def batch_tokens(self, examples: list[Any], settings: "Settings") -> int:
-        """Return how many tokens to train on at once: what the recipe says, or what fits."""
-        from soda.training.memory import fit
-        from soda.training.optimizer import make_optimizer, restore_float32
-
-        wanted = self.config.batch_tokens or _BATCH_TOKENS[self.processes.device.type]
-        if self.processes.device.type != "cuda" or self.processes.count > 1:
-            return wanted
-        optimizer = make_optimizer(self.policy, 0.0, 0.0, half=settings.half)
-        may_recompute = self.config.recompute_activations != "off"
-        size = fit(self.policy, examples, wanted, may_recompute=may_recompute)
-        restore_float32(self.policy, optimizer)
-        return size
-
-    def sample(self, validation: list[Any], health: Health) -> "list[Sampled]":
-        """Answer some validation prompts, greedily; not where several processes share weights."""
+    def __call__(
+        self, policy: "Policy", prompts: list[list[int]], step: int
+    ) -> list[list[list[int]]] | None:
+        """Return some answers a prompt, as ids; None if SIGTERM came."""
         from soda.student.generate import Sampling, sample
-        from soda.training.trainer import Sampled
 
-        prompts = [example.prompt.tolist() for example in validation[: health.answers]]
-        if not prompts or self.processes.count > 1:
-            return []
-        sampling = Sampling(0, 1, health.answer_tokens, 0, len(prompts))
+        ours = self.config.adversarial
+        sampling = Sampling(
+            ours.temperature, 1, ours.max_new_tokens, self.config.seed + step, _ROLLOUTS_AT_ONCE
+        )
+        repeated = [prompt for prompt in prompts for _ in range(ours.rollouts)]
+        found: dict[int, list[int]] = {}
+        for _, places, answers in sample(policy.model, self.chat, repeated, sampling):
+            found.update(
+                zip(
+                    places,
+                    (self.chat.answer_ids(a.text, stopped=a.stopped) for a in answers),
+                    strict=True,
+                )
+            )
+            if self.interrupt.came:
+                return None
         return [
-            Sampled(answer.tokens, bool(repeats(answer.text)))
-            for _, _, answers in sample(self.policy.model, self.chat, prompts, sampling)
-            for answer in answers
+            [found[place + number] for number in range(ours.rollouts)]
+            for place in range(0, len(repeated), ours.rollouts)
         ]
-
-    def weights(self) -> Any:
-        """Return the trained model, whole and with its adapters merged; all processes take part."""
-        from soda.training.processes import whole
-
-        if self.adapted is not None:
-            return merge_adapters(self.adapted, self.model.path, self.config.lora)
-        for parameter in self.policy.parameters():
-            parameter.data = whole(parameter.data)
-        return self.policy.model
 
 
 class _References:
@@ -271,7 +324,7 @@ def _main_process_creates(
         yield writer
 
 
-def _settings(config: TrainConfig, half: bool) -> "Settings":
+def _settings(config: TrainConfig, *, half: bool) -> "Settings":
     from soda.training.trainer import Settings
 
     return Settings(
@@ -281,19 +334,21 @@ def _settings(config: TrainConfig, half: bool) -> "Settings":
         half=half,
         check_every_steps=config.check_every_steps,
         health=config.health,
+        adversarial=config.adversarial,
     )
 
 
 def _phases(config: TrainConfig, batch_tokens: int) -> "list[Phase]":
     from soda.training.loop import Phase
 
-    assert config.learning_rate is not None, "it was pinned"
     shared = config.model_dump(include={"batch_size", "warmup_share", "max_grad_norm", "seed"})
-    main = "sft" if config.method == "seqkd" else config.loss
-    wanted = [
-        ("sft", config.sft_learning_rate, config.sft_epochs),
-        (main, config.learning_rate, config.epochs),
-    ]
+    main = {"soda": config.loss, "seqkd": "sft", "gad": "gad"}[config.method]
+    wanted: list[tuple[str, Any, Any]] = [("sft", config.sft_learning_rate, config.sft_epochs)]
+    if config.method == "gad":
+        ours = config.adversarial
+        epochs = ours.discriminator_epochs
+        wanted.append(("discriminator", ours.discriminator_learning_rate, epochs))
+    wanted.append((main, config.learning_rate, config.epochs))
     return [
         Phase(number, name, rate, epochs, batch_tokens=batch_tokens, **shared)
         for number, (name, rate, epochs) in enumerate(wanted)

@@ -129,7 +129,7 @@ class _Copy(torch.autograd.Function):
         return x_THD.index_select(0, copies.source_K)
 
     @staticmethod
-    def backward(ctx: Any, grad_KHD: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_KHD: Tensor) -> tuple[Tensor, None]:
         copies_TC, counts_TC = ctx.saved_tensors
         grad_THD = grad_KHD.index_select(0, copies_TC[:, 0])
         for c in range(1, copies_TC.shape[1]):
@@ -146,8 +146,8 @@ def _flash(
     # by position: the keywords differ between versions; True is causal, aligned at the end
     return torch.ops.aten._flash_attention_forward(  # type: ignore[no-any-return]
         query_THD,
-        _Copy.apply(key_THD, packing.copies),
-        _Copy.apply(value_THD, packing.copies),
+        _Copy.apply(key_THD, packing.copies),  # type: ignore[no-untyped-call]
+        _Copy.apply(value_THD, packing.copies),  # type: ignore[no-untyped-call]
         packing.copies.queries,
         packing.copies.keys,
         packing.longest,
@@ -172,9 +172,9 @@ def _by_example(
     for prompt, answers in layout:
         first, *others = answers or [0]
         end = start + prompt + first
-        whole = [x[:, :, start:end] for x in (query, key, value)]
+        q, k, v = (x[:, :, start:end] for x in (query, key, value))
         found.append(
-            F.scaled_dot_product_attention(*whole, is_causal=True, scale=scaling, enable_gqa=gqa)
+            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=gqa)
         )
         for other in others:
             kept, own = slice(start, start + prompt), slice(end, end + other)

@@ -31,7 +31,9 @@ class Batch:
     inputs: dict[str, Any]  # what else the model is given
     predictor_N: Tensor  # the place, in the flattened rows, that predicts each answer token
     target_N: Tensor
+    last_A: Tensor  # the place of each answer's last token; the prompt's, of an empty one
     lengths_A: Tensor  # tokens of each answer
+    temperature: float = 1.0  # that logits are divided by, where answers were sampled so
 
     def to(self, device: Any) -> "Batch":
         """Return it on another device."""
@@ -48,7 +50,9 @@ class Batch:
             {key: move(value) for key, value in self.inputs.items()},
             move(self.predictor_N),
             move(self.target_N),
+            move(self.last_A),
             self.lengths_A,
+            self.temperature,
         )
 
 
@@ -59,7 +63,7 @@ def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Bat
         longest: no prompt with one answer is longer than so many tokens.
         multiple_of: fill the row up to a multiple of so many places, for kernels that like that.
     """
-    ids, position, predictor, target = [], [], [], []
+    ids, position, predictor, target, last = [], [], [], [], []
     start = 0
     for example in examples:
         prompt = len(example.prompt)
@@ -73,6 +77,7 @@ def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Bat
             predictor.append(before)
             target.append(answer)
             place += len(answer)
+            last.append(place - 1 if len(answer) else start + prompt - 1)
         start = place
     filling = -start % multiple_of
     ids.append(np.zeros(filling, np.int32))
@@ -85,6 +90,7 @@ def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Bat
         {"position_ids": _tensor(position)[None], "packing": packing},
         _tensor(predictor),
         _tensor(target),
+        torch.tensor(last),
         _lengths(examples),
     )
 
@@ -95,18 +101,20 @@ def pad(examples: Sequence[Example], padding: int) -> Batch:
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = np.full((len(rows), width), padding)
     mask = np.zeros((len(rows), width), np.int64)
-    predictor = []
+    predictor, last = [], []
     for r, (prompt, answer) in enumerate(rows):
         end = len(prompt) + len(answer)
         ids[r, :end] = np.concatenate([prompt, answer])
         mask[r, :end] = 1  # from lengths, never from ids: the padding may equal the end of turn
         predictor.append(np.arange(len(answer)) + r * width + len(prompt) - 1)
+        last.append(r * width + end - 1)
     return Batch(
         list(examples),
         torch.from_numpy(ids),
         {"attention_mask": torch.from_numpy(mask)},
         _tensor(predictor),
         _tensor([answer for _, answer in rows]),
+        torch.tensor(last),
         _lengths(examples),
     )
 

@@ -58,7 +58,7 @@ def fused_loss(
 ) -> tuple[Tensor, Sums]:
     """Return a batch's loss, to run backward once, and the sums that the objective watches."""
     sums: Sums = {}
-    loss: Tensor = _FusedLoss.apply(hidden_NE, weight_VE, batch, objective, sums)
+    loss: Tensor = _FusedLoss.apply(hidden_NE, weight_VE, batch, objective, sums)  # type: ignore[no-untyped-call]
     return loss, sums
 
 
@@ -98,7 +98,7 @@ class _FusedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         grad_hidden_NE, grad_weight_VE = ctx.gradients
         del ctx.gradients
         if grad_weight_VE is not None:
@@ -139,7 +139,8 @@ def _logits_gradient(
 ) -> Tensor:
     """Return the loss's gradient by the logits, which are overwritten where dtypes allow it."""
     if logits_NV.is_cuda:
-        return compiled(_gradient_anew)(logits_NV, norm_N, target_N, slope_N).to(dtype)
+        grad_NV: Tensor = compiled(_gradient_anew)(logits_NV, norm_N, target_N, slope_N)
+        return grad_NV.to(dtype)
     grad_NV = logits_NV.sub_(norm_N[:, None]).exp_().mul_(-slope_N[:, None])
     grad_NV.scatter_add_(1, target_N[:, None], slope_N[:, None])
     return grad_NV.to(dtype)

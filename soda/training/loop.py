@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +16,13 @@ from soda.training.checkpoint import Position
 from soda.training.examples import Example, plan_batches
 from soda.training.head import Objective, Sums
 from soda.training.metrics import peak_memory_gib
-from soda.training.objectives import StepObjective
-from soda.training.policy import Policy
 from soda.training.processes import Processes, whole
 
 __all__ = [
     "Phase",
+    "Trainee",
+    "Turn",
+    "TurnOf",
     "Watcher",
     "accumulate",
     "ahead",
@@ -54,6 +55,38 @@ class Phase:
         return step_plan(pairs, self.batch_size, self.epochs, self.seed + self.number)
 
 
+class Trainee(Protocol):
+    """A module that is trained: the policy, or GAD's discriminator."""
+
+    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
+        """Return a batch for it, still on the CPU."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Return its weights."""
+
+    def __call__(self, batch: Batch, objective: Objective) -> Any:
+        """Return the objective's loss and sums."""
+
+
+def _nothing() -> None:
+    """Change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one step trains on, and how."""
+
+    examples: Sequence[Example]
+    objective: Objective
+    sums: Sums = field(default_factory=dict)  # over the examples, worth watching beside the loss
+    finish: Callable[[], None] = _nothing  # what else changes when the weights do
+    temperature: float = 1.0
+
+
+# From a step's number and its examples; None if it was interrupted.
+TurnOf = Callable[[int, Sequence[Example]], Turn | None]
+
+
 def step_plan(pairs: int, batch_size: int, epochs: int, seed: int) -> list[list[int]]:
     """Shuffle each epoch anew and cut it into steps; the last of an epoch may be smaller."""
     generator = torch.Generator().manual_seed(seed)
@@ -73,7 +106,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
 
 
 def local_batches(
-    policy: Policy, examples: Sequence[Example], processes: Processes, batch_tokens: int
+    trainee: "Trainee",
+    examples: Sequence[Example],
+    processes: Processes,
+    batch_tokens: int,
+    temperature: float = 1.0,
 ) -> list[tuple[Batch, float]]:
     """Return this process's batches of one step on its device, and what each weighs.
 
@@ -83,7 +120,10 @@ def local_batches(
     batches = plan_batches(examples, batch_tokens, processes.count)
     mine = batches[processes.index :: processes.count]
     return [
-        (policy.batch(batch or examples[:1]).to(processes.device), 1.0 if batch else 0.0)
+        (
+            trainee.batch(batch or examples[:1], temperature).to(processes.device),
+            1.0 if batch else 0.0,
+        )
         for batch in mine
     ]
 
@@ -102,7 +142,7 @@ def ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[in
 
 
 def accumulate(
-    policy: Policy,
+    trainee: Trainee,
     processes: Processes,
     batches: Sequence[tuple[Batch, float]],
     objective: Objective,
@@ -111,8 +151,8 @@ def accumulate(
     """Add up the gradients of one step's batches; return the sums, or None if interrupted."""
     sums: Sums = {}
     for number, (batch, weight) in enumerate(batches, start=1):
-        processes.sync_gradients(policy, number == len(batches))
-        loss, found = policy(batch, objective)
+        processes.sync_gradients(trainee, number == len(batches))
+        loss, found = trainee(batch, objective)
         # gradients are averaged over processes; the loss is a share of one mean
         (loss * weight * processes.count).backward()
         sums = {key: sums.get(key, 0) + weight * value for key, value in found.items()}
@@ -121,9 +161,9 @@ def accumulate(
     return sums
 
 
-def clip(policy: Policy, max_grad_norm: float) -> Tensor:
+def clip(trainee: Trainee, max_grad_norm: float) -> Tensor:
     """Scale gradients down to a norm, and return the norm that they had."""
-    return whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))
+    return whole(torch.nn.utils.clip_grad_norm_(trainee.parameters(), max_grad_norm))
 
 
 class Watcher(Protocol):
@@ -141,34 +181,48 @@ class Watcher(Protocol):
 
 def run_phase(
     phase: Phase,
-    objective_of: StepObjective,
-    policy: Policy,
+    turn_of: TurnOf,
+    trainee: Trainee,
     optimizer: torch.optim.Optimizer,
     processes: Processes,
     examples: Sequence[Example],
     *,
     start: int,
     watcher: Watcher,
+    alone: bool = False,
 ) -> None:
-    """Train from step `start` to the phase's end, or until the watcher ends it."""
+    """Train from step `start` to the phase's end, or until the watcher ends it.
+
+    Args:
+        alone: a turn needs the weights of the step before; otherwise it is made during that step.
+    """
     plan = phase.plan(len(examples))
     bar = progress(phase.name, total=len(plan), unit="steps", done=start)
 
-    def prepare(step: int) -> tuple[list[Example], list[tuple[Batch, float]]]:
-        mine = [examples[place] for place in plan[step]]
-        return mine, local_batches(policy, mine, processes, phase.batch_tokens)
+    def prepare(step: int) -> tuple[Turn, list[tuple[Batch, float]]] | None:
+        turn = turn_of(step, [examples[place] for place in plan[step]])
+        if turn is None:
+            return None
+        tokens = phase.batch_tokens
+        batches = local_batches(trainee, turn.examples, processes, tokens, turn.temperature)
+        return turn, batches
 
     begun = time.monotonic()
-    for step, (step_examples, batches) in ahead(prepare, range(start, len(plan))):
+    numbers = range(start, len(plan))
+    turns = ((number, prepare(number)) for number in numbers) if alone else ahead(prepare, numbers)
+    for step, prepared in turns:
+        if prepared is None:
+            break
+        turn, batches = prepared
         position = Position(phase.number, step + 1)
         rate = learning_rate(step, len(plan), phase.learning_rate, phase.warmup_share)
 
-        objective = objective_of(step_examples)
-        sums = accumulate(policy, processes, batches, objective, watcher.interrupted)
+        sums = accumulate(trainee, processes, batches, turn.objective, watcher.interrupted)
         if sums is None:
             break
-        norm = clip(policy, phase.max_grad_norm)
-        figures = {key: value / len(step_examples) for key, value in processes.total(sums).items()}
+        norm = clip(trainee, phase.max_grad_norm)
+        added = processes.total(sums | turn.sums)
+        figures = {key: value / len(turn.examples) for key, value in added.items()}
         figures |= {"learning_rate": rate, "gradient_norm": float(norm)}
         if not watcher.sees(position, len(plan), figures):
             break
@@ -176,9 +230,10 @@ def run_phase(
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad()
+        turn.finish()
 
         seconds = time.monotonic() - begun
-        tokens = sum(map(len, step_examples))
+        tokens = sum(map(len, turn.examples))
         figures |= {"seconds": seconds, "tokens_per_second": tokens / seconds}
         figures |= {"peak_memory_gib": peak_memory_gib()}
         shown = {key: f"{figures[key]:.4g}" for key in ("loss", "accuracy") if key in figures}

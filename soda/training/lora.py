@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from soda.errors import ModelError
 from soda.weights import load_causal_lm
 
-__all__ = ["Lora", "add_adapters", "load_quantized", "merge_adapters"]
+__all__ = ["Lora", "add_adapters", "load_quantized"]
 
 
 class Lora(BaseModel):
@@ -71,17 +71,3 @@ def load_quantized(folder: Path) -> Any:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     return load_causal_lm(folder, torch.bfloat16, quantization_config=config, device_map={"": 0})
-
-
-def merge_adapters(adapted: Any, folder: Path, lora: Lora) -> Any:
-    """Return the model of a folder, in float32 and as it was, with trained adapters added to it."""
-    import torch
-
-    peft = _peft()
-    weights = {
-        name: tensor.float().cpu()
-        for name, tensor in peft.get_peft_model_state_dict(adapted).items()
-    }
-    whole = add_adapters(load_causal_lm(folder, torch.float32), lora)
-    peft.set_peft_model_state_dict(whole, weights)
-    return whole.merge_and_unload()

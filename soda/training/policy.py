@@ -1,5 +1,6 @@
 """A model as training uses it: answers' log-probabilities, or a loss of them, from one forward."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,35 +90,45 @@ class Policy(nn.Module):
             if type(module).__name__ in layers:
                 module.compile()
 
-    def batch(self, examples: Sequence[Example]) -> Batch:
+    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
         """Return a batch for this model, still on the CPU."""
         if self.packed:
-            return pack(
-                examples, self.longest, multiple_of=128 if self.device.type == "cuda" else 1
-            )
-        return pad(examples, self.padding)
+            multiple_of = 128 if self.device.type == "cuda" else 1
+            batch = pack(examples, self.longest, multiple_of)
+        else:
+            batch = pad(examples, self.padding)
+        return dataclasses.replace(batch, temperature=temperature)
 
     def forward(
         self, batch: Batch, objective: Objective | None = None
     ) -> Tensor | tuple[Tensor, Sums]:
         """Return the log-probability of each answer token, or the objective's loss and sums."""
         if self.packed:
-            # a mask of four dimensions is handed on as it is: our attention looks at none
-            mask = torch.zeros((1, 1, 1, 1), device=batch.ids_RT.device)
-            hidden_RTE = self.model.get_decoder()(
-                batch.ids_RT, attention_mask=mask, use_cache=False, **batch.inputs
-            ).last_hidden_state
+            hidden_RTE = self.hidden(batch)
             hidden_NE = hidden_RTE[0].index_select(0, batch.predictor_N)
+            if batch.temperature != 1:
+                hidden_NE = hidden_NE / batch.temperature  # as the head is linear
             weight_VE = self.model.get_output_embeddings().weight
             if objective is None:
                 return fused_logps(hidden_NE, weight_VE, batch)
             return fused_loss(hidden_NE, weight_VE, batch, objective)
         logits_RTV = self.model(batch.ids_RT, use_cache=False, **batch.inputs).logits
-        logits_NV = logits_RTV.flatten(0, 1)[batch.predictor_N].float()
+        logits_NV = logits_RTV.flatten(0, 1)[batch.predictor_N].float() / batch.temperature
         logps_N = token_logps(logits_NV, batch.target_N)
         if objective is None:
             return logps_N
         return objective(batch.examples, logps_N, batch.lengths_A)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Return the last hidden state of every place: (R, T, width)."""
+        inputs = dict(batch.inputs)
+        if self.packed:
+            # a mask of four dimensions is handed on as it is: our attention looks at none
+            inputs["attention_mask"] = torch.zeros((1, 1, 1, 1), device=batch.ids_RT.device)
+        found: Tensor = self.model.base_model(
+            batch.ids_RT, use_cache=False, **inputs
+        ).last_hidden_state
+        return found
 
     def answer_logps(self, examples: Sequence[Example]) -> Tensor:
         """Return the summed log-probability of every answer, in nats: (answers,), no gradients.

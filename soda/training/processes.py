@@ -49,10 +49,10 @@ class Processes:
         fully_shard(policy, mesh=mesh, mp_policy=precision)
         policy.to(self.device)
 
-    def sync_gradients(self, policy: Policy, on: bool) -> None:
+    def sync_gradients(self, trainee: Any, on: bool) -> None:
         """Say whether the next backward adds gradients up over the processes."""
         if self.count > 1:
-            policy.set_requires_gradient_sync(on)  # type: ignore[operator]
+            trainee.set_requires_gradient_sync(on)
 
     def total(self, sums: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Add up every process's sums; all must have the same names."""

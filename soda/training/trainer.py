@@ -5,18 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from soda import storage
 from soda.progress import say
+from soda.training.adversarial import Adversarial
 from soda.training.checkpoint import Checkpoint, Checkpoints, Position, local_tensors
 from soda.training.examples import Example
+from soda.training.gad import Adversary, Discriminator, Rollout, bradley_terry
 from soda.training.health import Finding, Health, check_findings, step_findings
 from soda.training.interrupt import Interrupt
-from soda.training.loop import Phase, run_phase
+from soda.training.loop import Phase, Trainee, Turn, TurnOf, run_phase
 from soda.training.losses import LOSSES
 from soda.training.metrics import Metrics
-from soda.training.objectives import StepObjective, preference, sft, watch
+from soda.training.objectives import preference, sft, watch
 from soda.training.optimizer import make_optimizer, restore_float32
 from soda.training.policy import Policy
 from soda.training.processes import Processes
@@ -35,6 +39,7 @@ class Settings:
     half: bool  # weights in bf16, with what they lack of float32 beside them
     check_every_steps: int
     health: Health
+    adversarial: Adversarial
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Trainer:
         keep: lets `work` outlive this machine; it is told whether it has to be done at once.
         references: of an earlier run, and for a later one.
         sample: answers some validation prompts.
+        rollout: for GAD: samples answers from the policy.
+        load: for GAD: returns the untrained student once more, on the device.
     """
 
     policy: Policy
@@ -80,6 +87,9 @@ class Trainer:
     keep: Callable[[bool], None]
     references: Keeper
     sample: Callable[[Policy], list[Sampled]]
+    rollout: Rollout
+    load: Callable[[], Policy]
+    discriminator: Discriminator | None = field(init=False, default=None)
     checkpoints: Checkpoints = field(init=False)
     metrics: Metrics = field(init=False)
 
@@ -100,6 +110,8 @@ class Trainer:
             if latest is not None and latest.position.phase > phase.number:
                 continue
             begun = latest if latest is not None and latest.position.phase == phase.number else None
+            if phase.name in ("discriminator", "gad") and self.discriminator is None:
+                self.discriminator = Discriminator(self.load())
             problem = _PhaseRun(self, phase, begun, first=phase is phases[0]).run()
             if problem is not None:
                 return problem
@@ -114,50 +126,103 @@ class _PhaseRun:
         self._phase = phase
         self._policy = trainer.policy
         self._modules: dict[str, nn.Module] = {"policy": trainer.policy}
-        settings = trainer.settings
-        self._optimizer = make_optimizer(
-            trainer.policy, phase.learning_rate, settings.weight_decay, half=settings.half
-        )
+        self._optimizers = {}
+        if phase.name != "discriminator":
+            self._optimizers["policy"] = self._optimizer(trainer.policy, phase.learning_rate)
+        if trainer.discriminator is not None:
+            self._modules["discriminator"] = trainer.discriminator
+            rate = trainer.settings.adversarial.discriminator_learning_rate
+            self._optimizers["discriminator"] = self._optimizer(trainer.discriminator, rate)
         self._begun = begun
         if begun is not None:
-            begun.restore(self._modules, {"optimizer": self._optimizer})
+            begun.restore(self._modules, self._optimizers)
         self._reference = self._find_reference(of_base=first)
         self._done = begun.position if begun else Position(phase.number, 0)
         self._problem: str | None = None
+
+    def _optimizer(self, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+        settings = self._trainer.settings
+        return make_optimizer(module, rate, settings.weight_decay, half=settings.half)
 
     def run(self) -> str | None:
         """Return why training stopped, or None."""
         trainer, phase = self._trainer, self._phase
         if self._begun is None and not self._check(self._done):
             return self._back()
-        pairs = trainer.pairs
+        trainee: Trainee = self._policy
+        if phase.name == "discriminator":
+            assert trainer.discriminator is not None, "a phase of GAD"
+            trainee = trainer.discriminator
         run_phase(
             phase,
-            self._objective(),
-            self._policy,
-            self._optimizer,
+            self._turns(),
+            trainee,
+            next(iter(self._optimizers.values())),
             trainer.processes,
-            [pair.first() for pair in pairs] if phase.name == "sft" else pairs,
+            trainer.pairs,
             start=self._done.step,
             watcher=self,
+            alone=phase.name == "gad",
         )
         if trainer.interrupt.came:
             self._leave()
-        return self._back() if self._problem else self._end()
+        if self._problem:
+            return self._back()
+        self._end()
+        return None
 
-    def _objective(self) -> StepObjective:
-        if self._phase.name == "sft":
-            return sft
+    def _turns(self) -> TurnOf:
+        """Return what each step of the phase trains on."""
         settings = self._trainer.settings
-        loss = LOSSES[self._phase.name]
-        return preference(loss, settings.beta, self._reference, settings.sft_weight)
+        if self._phase.name == "gad":
+            return self._adversary().turn
+        if self._phase.name in LOSSES:
+            loss = LOSSES[self._phase.name]
+            objective_of = preference(loss, settings.beta, self._reference, settings.sft_weight)
+        else:
+            objective_of = sft if self._phase.name == "sft" else bradley_terry
+
+        def turn(step: int, pairs: Sequence[Example]) -> Turn:
+            examples = [pair.first() for pair in pairs] if self._phase.name == "sft" else pairs
+            return Turn(examples, objective_of(examples))
+
+        return turn
+
+    def _adversary(self) -> Adversary:
+        trainer, phase = self._trainer, self._phase
+        assert trainer.discriminator is not None, "GAD has one"
+        return Adversary(
+            self._policy,
+            self._frozen(),
+            trainer.discriminator,
+            self._optimizers["discriminator"],
+            trainer.processes,
+            trainer.rollout,
+            trainer.settings.adversarial,
+            phase.max_grad_norm,
+            phase.batch_tokens,
+            self.interrupted,
+        )
+
+    @torch.no_grad()
+    def _frozen(self) -> Policy:
+        """Return the policy as it was when the phase began, also when the run is resumed."""
+        path = self._trainer.work / "frozen.safetensors"
+        if self._done.step == 0:
+            storage.write_atomically(path, save(local_tensors({"policy": self._policy}, {})))
+        kept = load(path.read_bytes())
+        frozen = self._trainer.load()
+        for name, tensor in local_tensors({"policy": frozen}, {}).items():
+            tensor.copy_(kept[name])
+        return frozen.to(next(self._policy.parameters()).dtype).requires_grad_(False)
 
     def _find_reference(self, *, of_base: bool) -> Reference:
-        """Return the log-probabilities of the model this phase starts from; SFT only watches."""
+        """Return the log-probabilities of the model this phase starts from; some only watch."""
         trainer, phase = self._trainer, self._phase
-        pairs = [*trainer.validation, *([] if phase.name == "sft" else trainer.pairs)]
+        compares = phase.name in LOSSES
+        pairs = [*trainer.validation, *(trainer.pairs if compares else [])]
         name = f"reference-{phase.number}.safetensors"
-        kept = "sft.safetensors" if phase.name == "sft" else "pairs.safetensors"
+        kept = "pairs.safetensors" if compares else "validation.safetensors"
         data = None
         if (trainer.work / name).is_file():
             data = (trainer.work / name).read_bytes()
@@ -210,7 +275,7 @@ class _PhaseRun:
     def _check(self, position: Position) -> bool:
         """Look at the validation pairs, then save; return whether to go on."""
         trainer, name = self._trainer, f"{self._phase.name}-check"
-        if trainer.validation:
+        if trainer.validation and self._phase.name != "discriminator":  # the policy stays as it is
             figures = self._figures()
             if trainer.processes.main:
                 trainer.metrics.write(position, name, figures)
@@ -245,12 +310,13 @@ class _PhaseRun:
 
     def _save(self, *, now: bool = False) -> None:
         trainer = self._trainer
-        tensors = local_tensors(self._modules, {"optimizer": self._optimizer})
+        tensors = local_tensors(self._modules, self._optimizers)
         trainer.checkpoints.save(self._done, tensors, trainer.metrics.read(), now=now)
 
     def _leave(self) -> None:
         """Save the state after the last whole step, and end the process as SIGTERM would."""
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
         if self._trainer.checkpoints.newest != self._done:
             self._save(now=True)
         self._trainer.checkpoints.wait()
@@ -265,10 +331,11 @@ class _PhaseRun:
         good = self._trainer.checkpoints.latest()
         if good is None:  # not even the start was good: the policy is as it came
             return f"{self._problem}; nothing was trained"
-        good.restore(self._modules, {"optimizer": self._optimizer})
+        good.restore(self._modules, self._optimizers)
         self._end()
         return f"{self._problem}; back to {good.position.name}"
 
     def _end(self) -> None:
         self._trainer.checkpoints.wait()
-        restore_float32(self._policy, self._optimizer)
+        for key, optimizer in self._optimizers.items():
+            restore_float32(self._modules[key], optimizer)
