@@ -28,13 +28,17 @@ __all__ = ["killed_after", "soak"]
 UNDER_WAY = 8
 
 
-def killed_after(seconds: float, work: Callable[[], object]) -> bool:
+def killed_after(
+    seconds: float, work: Callable[[], object], number: signal.Signals = signal.SIGKILL
+) -> bool:
     """Do the work in a process of its own and kill it; returns whether it had come to its end."""
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
             work()
+        except SystemExit as error:
+            os._exit(error.code if isinstance(error.code, int) else 1)
         except BaseException:
             os._exit(1)
         os._exit(0)
@@ -46,9 +50,8 @@ def killed_after(seconds: float, work: Callable[[], object]) -> bool:
                 raise RuntimeError(f"the work ended with {os.waitstatus_to_exitcode(status)}")
             return True
         time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    os.kill(child, number)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Run a stage as a process of its own would: under `accelerate launch` where there are devices."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from soda.artifact import Artifact
 from soda.errors import SodaError
 from soda.stage import prepare
+from soda.training.interrupt import listen
 
 __all__ = ["launch", "refuse"]
 
@@ -24,6 +26,19 @@ def refuse(error: SodaError) -> SystemExit:
     """Print a refusal as one line and return the exit to raise: code 2."""
     print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return SystemExit(2)
+
+
+def _run(command: list[str]) -> int:
+    """Run a command and return its exit code; a SIGTERM that reaches this process goes on to it.
+
+    A cluster sends it to a pod's first process alone, and training needs it to save its state.
+    """
+    with listen() as interrupt, subprocess.Popen(command) as process:
+        while not interrupt.came:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=0.5)
+        process.terminate()
+        return 143 if process.wait() else 0
 
 
 def launch(
@@ -52,7 +67,7 @@ def launch(
             command += ["-m", "soda", call.stage.name, "--recipe", recipe.name, "--out", str(out)]
             for key, path in inputs.items():
                 command += [f"--{key}", str(path)]
-            code = subprocess.run(command, check=False).returncode
+            code = _run(command)
         if code:
             raise SystemExit(code)
         return call.stage.output.open(out)

@@ -33,11 +33,15 @@ class Metrics:
 
     def first(self, phase: int, name: str) -> dict[str, Any]:
         """Return the first figures under a name in a phase, or none."""
-        for line in self.read().splitlines():
-            values: dict[str, Any] = json.loads(line)
-            if (values["phase"], values["name"]) == (phase, name):
-                return values
-        return {}
+        return next(iter(self._of(phase, name)), {})
+
+    def has(self, position: Position, name: str) -> bool:
+        """Tell whether there are figures of a position under a name."""
+        return any(line["step"] == position.step for line in self._of(position.phase, name))
+
+    def _of(self, phase: int, name: str) -> list[dict[str, Any]]:
+        lines = map(json.loads, self.read().splitlines())
+        return [line for line in lines if (line["phase"], line["name"]) == (phase, name)]
 
 
 def peak_memory_gib() -> float:

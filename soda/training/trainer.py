@@ -138,6 +138,7 @@ class _PhaseRun:
             begun.restore(self._modules, self._optimizers)
         self._reference = self._find_reference(of_base=first)
         self._done = begun.position if begun else Position(phase.number, 0)
+        self._steps = len(phase.plan(len(trainer.pairs)))
         self._problem: str | None = None
 
     def _optimizer(self, module: nn.Module, rate: float) -> torch.optim.Optimizer:
@@ -147,7 +148,7 @@ class _PhaseRun:
     def run(self) -> str | None:
         """Return why training stopped, or None."""
         trainer, phase = self._trainer, self._phase
-        if self._begun is None and not self._check(self._done):
+        if not self._was_checked() and not self._check(self._done):
             return self._back()
         trainee: Trainee = self._policy
         if phase.name == "discriminator":
@@ -241,6 +242,22 @@ class _PhaseRun:
                 trainer.references.write(kept, data)
         return reference
 
+    def _is_due(self, step: int) -> bool:
+        every = self._trainer.settings.check_every_steps
+        return step % every == 0 or step == self._steps
+
+    def _was_checked(self) -> bool:
+        """Tell whether the state was looked at before it was saved; SIGTERM leaves no time to."""
+        if self._begun is None:
+            return False
+        watched = self._watches and self._is_due(self._done.step)
+        return not watched or self._trainer.metrics.has(self._done, f"{self._phase.name}-check")
+
+    @property
+    def _watches(self) -> bool:
+        """Whether there are validation pairs, and a policy that changes in this phase."""
+        return bool(self._trainer.validation) and self._phase.name != "discriminator"
+
     def interrupted(self) -> bool:
         """Tell whether to leave at once; several processes leave together, after a step."""
         return self._trainer.interrupt.came and self._trainer.processes.count == 1
@@ -259,9 +276,7 @@ class _PhaseRun:
         if trainer.processes.total({"came": float(trainer.interrupt.came)})["came"]:
             trainer.interrupt.came = True
             return False
-        if position.step % trainer.settings.check_every_steps and position.step != steps:
-            return True
-        return self._check(position)
+        return self._check(position) if self._is_due(position.step) else True
 
     def _heed(self, findings: list[Finding], position: Position) -> bool:
         """Say what was found; return whether to go on."""
@@ -275,7 +290,7 @@ class _PhaseRun:
     def _check(self, position: Position) -> bool:
         """Look at the validation pairs, then save; return whether to go on."""
         trainer, name = self._trainer, f"{self._phase.name}-check"
-        if trainer.validation and self._phase.name != "discriminator":  # the policy stays as it is
+        if self._watches:
             figures = self._figures()
             if trainer.processes.main:
                 trainer.metrics.write(position, name, figures)

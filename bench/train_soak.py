@@ -1,0 +1,116 @@
+"""Training, stopped 50 times at random moments by SIGTERM or SIGKILL, beside an undisturbed run.
+
+    python -m bench.train_soak [--kills 50] [--method soda]
+
+On one device: prints whether the losses of every step and the trained weights have the same bits,
+and how long SIGTERM took.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked
+
+import torch  # noqa: E402, F401 - loaded once, for all children
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: E402, F401
+
+import soda  # noqa: E402
+from bench.measure import table  # noqa: E402
+from bench.soak import killed_after  # noqa: E402
+from soda.stage import load_stage  # noqa: E402
+from soda.training import trainer  # noqa: E402, F401
+from tests.fakes.artifacts import make_pairs  # noqa: E402
+from tests.fakes.teacher import fake_teacher  # noqa: E402
+
+__all__ = ["soak"]
+
+RECIPE: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "sft_learning_rate": 1e-3,
+    "sft_epochs": 2,
+    "epochs": 12,
+    "batch_size": 8,
+    "batch_tokens": 200,
+    "check_every_steps": 3,
+    "health": {"chosen_reward": "off", "accuracy": "off", "answers": 0},
+}
+SHORT = {"adversarial": {"rollouts": 2, "max_new_tokens": 4}, "epochs": 4}  # GAD's steps are dear
+
+
+def _figures(model: soda.Model) -> list[dict[str, Any]]:
+    """Return every step's figures but the ones that time and memory give."""
+    text = (model.path / "logs" / "metrics.jsonl").read_text()
+    left_out = {"seconds", "tokens_per_second", "peak_memory_gib"}
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in left_out}
+        for line in text.splitlines()
+    ]
+
+
+def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
+    """Stop a run again and again, let it end, and compare it with one that nobody disturbed."""
+    moments = random.Random(seed)
+    load_stage("train")
+    with fake_teacher() as teacher:
+        made = make_pairs(root, teacher)
+    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    values = RECIPE | {"method": method} | (SHORT if method == "gad" else {})
+
+    def train(name: str) -> soda.Model:
+        return soda.run("train", inputs=inputs, config=values, out=root / name / "model")
+
+    begin = time.monotonic()
+    killed_after(3600, lambda: train("alone"))
+    whole = time.monotonic() - begin
+    alone = soda.Model.open(root / "alone" / "model", verify=True)
+    count = {signal.SIGTERM: 0, signal.SIGKILL: 0}
+    slowest, runs, same_losses, same_weights = 0.0, 0, True, True
+    while sum(count.values()) < kills:
+        runs, over = runs + 1, False
+        while not over:
+            number = moments.choice(list(count))
+            limit = moments.uniform(0, whole / 4) if sum(count.values()) < kills else 3600
+            begin = time.monotonic()
+            over = killed_after(limit, lambda: train(f"killed-{runs}"), number)
+            if not over:
+                count[number] += 1
+            if not over and number == signal.SIGTERM:
+                slowest = max(slowest, time.monotonic() - begin - limit)
+        killed = soda.Model.open(root / f"killed-{runs}" / "model", verify=True)
+        same_losses &= _figures(killed) == _figures(alone)
+        same_weights &= killed.digest == alone.digest
+    return {
+        "method": method,
+        "SIGTERM": count[signal.SIGTERM],
+        "SIGKILL": count[signal.SIGKILL],
+        "runs": runs,
+        "steps": len(_figures(alone)),
+        "same losses": same_losses,
+        "same weights": same_weights,
+        "slowest SIGTERM, s": round(slowest, 2),
+    }
+
+
+def main() -> None:
+    """Run the soak; print a table, and the same as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--method", default="soda", choices=["soda", "seqkd", "gad"])
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = soak(Path(folder), arguments.kills, arguments.method, arguments.seed)
+    table(list(found), [list(found.values())])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
