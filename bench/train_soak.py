@@ -7,6 +7,7 @@ and how long SIGTERM took.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -19,16 +20,16 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads cannot be forked
 
-import torch  # noqa: E402, F401 - loaded once, for all children
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: E402, F401
+import torch  # noqa: F401 - loaded once, for all children
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
-import soda  # noqa: E402
-from bench.measure import table  # noqa: E402
-from bench.soak import killed_after  # noqa: E402
-from soda.stage import load_stage  # noqa: E402
-from soda.training import trainer  # noqa: E402, F401
-from tests.fakes.artifacts import make_pairs  # noqa: E402
-from tests.fakes.teacher import fake_teacher  # noqa: E402
+import soda
+from bench.measure import table
+from bench.soak import killed_after
+from soda.stage import load_stage
+from soda.training import trainer  # noqa: F401
+from tests.fakes.artifacts import make_pairs
+from tests.fakes.teacher import fake_teacher
 
 __all__ = ["soak"]
 
@@ -75,11 +76,12 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
     slowest, runs, same_losses, same_weights = 0.0, 0, True, True
     while sum(count.values()) < kills:
         runs, over = runs + 1, False
+        again = functools.partial(train, f"killed-{runs}")
         while not over:
             number = moments.choice(list(count))
             limit = moments.uniform(0, whole / 4) if sum(count.values()) < kills else 3600
             begin = time.monotonic()
-            over = killed_after(limit, lambda: train(f"killed-{runs}"), number)
+            over = killed_after(limit, again, number)
             if not over:
                 count[number] += 1
             if not over and number == signal.SIGTERM:

@@ -152,8 +152,8 @@ def soda_run(folder: Path, examples: list[Any], steps: int, tokens: int, lean: b
     """Train with our loop."""
     import torch
 
-    from soda.training.loop import Phase, Turn, run_phase
     from soda.training.loading import load_policy
+    from soda.training.loop import Phase, Turn, run_phase
     from soda.training.losses import dpo_loss
     from soda.training.objectives import preference
     from soda.training.optimizer import make_optimizer
@@ -336,9 +336,7 @@ def main() -> None:
         return
     for size in [*arguments.size, *([arguments.model] if arguments.model else [])]:
         command = [sys.executable, "-m", "bench.training", *sys.argv[1:], "--child"]
-        found = {
-            system: run([*command, system, size]).result for system in arguments.systems
-        }
+        found = {system: run([*command, system, size]).result for system in arguments.systems}
         best = found.get("trl best", found[arguments.systems[0]])
         print(f"\n{Path(size).name}, {arguments.pairs} pairs a step\n")
         table(

@@ -28,16 +28,22 @@ class Prompts(Artifact):
 class Responses(Artifact):
     """One model's answers, one for each prompt and in the prompts' order: `responses.jsonl`.
 
-    A student's snapshot also holds its tokenizer and chat template, under `tokenizer/`.
+    A student's snapshot also holds its tokenizer and chat template, under `tokenizer/`, and further
+    answers to the same prompts, if it drew several: `samples.jsonl`.
     """
 
     kind = "responses"
     FILE = "responses.jsonl"
+    SAMPLES = "samples.jsonl"
     TOKENIZER = "tokenizer"
 
     def rows(self) -> Iterator[Response]:
         """Read the answers."""
         return map(Response.from_json, self.read_rows(self.FILE))
+
+    def spares(self) -> Iterator[Response]:
+        """Read the further answers, several a prompt."""
+        return map(Response.from_json, self.read_rows(self.SAMPLES))
 
     def __len__(self) -> int:
         return self.count(self.FILE)

@@ -117,9 +117,9 @@ def _answers(
     sampling = Sampling(0, 1, config.max_new_tokens, config.seed, config.batch_size)
     bar = progress(f"eval: {name}: answers", total=len(rows), unit="answers")
     drawn: dict[int, Answer] = {}
-    for _, places, answers in sample(model, chat, prompts, sampling):
-        drawn.update(zip(places, answers, strict=True))
-        bar.update(len(places))
+    for place, answer in sample(model, chat, prompts, sampling):
+        drawn[place] = answer
+        bar.update()
     bar.close()
     answers = [drawn[place] for place in range(len(rows))]
     texts = [answer.text for answer in answers]

@@ -44,7 +44,8 @@ def pair_build(
     A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
     refused or failed on the teacher's side, empty or failed on the student's, both answers the
     same but for case and white space, or a prompt or answer too long. A student's truncated answer
-    is kept, without an end of turn.
+    is kept, without an end of turn. Where the snapshot drew several answers, the first that makes a
+    pair is taken, and the reason for a drop is the first answer's.
     """
     if not (student.path / Responses.TOKENIZER).is_dir():
         raise ArtifactError(f"{student.path}: expected a student's snapshot, found no tokenizer")
@@ -53,18 +54,23 @@ def pair_build(
     inputs = {"teacher": teacher, "student": student}
     with Pairs.create(out, config=config, inputs=inputs) as pairs:
         bar = progress("pair-build", total=len(student), unit="prompts")
-        for mine in student.rows():
-            reason = _why_not(answers.get(mine.prompt.id), mine, chat, config)
-            if reason:
-                pairs.drop(mine.prompt.id, reason)
+        spares: dict[str, list[Response]] = {}
+        for spare in student.spares():
+            spares.setdefault(spare.prompt.id, []).append(spare)
+        for first in student.rows():
+            theirs = answers.get(first.prompt.id)
+            drawn = [first, *spares.get(first.prompt.id, [])]
+            reasons = [_why_not(theirs, mine, chat, config) for mine in drawn]
+            if theirs is not None and None in reasons:
+                _write(pairs, theirs, drawn[reasons.index(None)])
             else:
-                _write(pairs, answers[mine.prompt.id], mine)
+                pairs.drop(first.prompt.id, str(reasons[0]))
             bar.update()
         bar.close()
         if not pairs.rows["train.jsonl"]:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.drops.items())
+            dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.drops.items())
             raise DataError(
-                f"pair-build: expected pairs to train on, found none; dropped: {reasons or 'none'}"
+                f"pair-build: expected pairs to train on, found none; dropped: {dropped or 'none'}"
             )
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
         # `datasets` caches by folder and config name, not by content: the name has to differ

@@ -2,18 +2,24 @@
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from soda import storage
+from soda.artifact import run_key
 from soda.chat import ChatFormat
 from soda.config import Config
+from soda.errors import MissingObject
 from soda.kinds import Model, Prompts, Responses
+from soda.places import remote_location, store_of
 from soda.progress import progress
 from soda.rows import Outcome, Prompt, Response
-from soda.student.generate import Answer, Sampling, load_model, sample
-from soda.writer import Writer
+from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
+from soda.student.generate import Answer, Sampling
 
 __all__ = ["SnapshotConfig", "snapshot"]
 
@@ -21,73 +27,157 @@ __all__ = ["SnapshotConfig", "snapshot"]
 class SnapshotConfig(Config):
     """How the student is sampled."""
 
+    engine: Literal["transformers", "vllm", "endpoint"] = Field(
+        "transformers", description="what answers: this process, vLLM in it, or a server"
+    )
+    endpoint: str | None = Field(None, description="base URL of a server that has the student")
+    endpoint_model: str | None = Field(None, description="the student's name there")
     temperature: float = Field(0.8, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
     max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked")
     max_new_tokens: int = Field(1536, ge=1, description="an answer that reaches it is truncated")
-    seed: int = 0
-    batch_size: int = Field(64, ge=1, description="prompts at once; part of what is drawn")
+    samples: int = Field(1, ge=1, description="answers a prompt; the further ones are spares")
+    seed: int = Field(0, ge=0)
+    batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
+    group_size: int = Field(1024, ge=1, description="prompts between two saves")
+    shard: str = Field("1/1", description="'2/8': every eighth group of prompts, from the second")
+
+    @field_validator("shard")
+    @classmethod
+    def _a_part_of_a_whole(cls, shard: str) -> str:
+        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
+        if not found or int(found[1]) > int(found[2]):
+            raise ValueError(f"expected a shard such as 2/8, found '{shard}'")
+        return shard
+
+    @model_validator(mode="after")
+    def _endpoint_is_named(self) -> Self:
+        if (self.engine == "endpoint") != bool(self.endpoint and self.endpoint_model):
+            raise ValueError(
+                "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
+            )
+        return self
+
+    @property
+    def stride(self) -> slice:
+        """The shard's groups among all."""
+        first, _, of = self.shard.partition("/")
+        return slice(int(first) - 1, None, int(of))
 
 
 def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Path) -> Responses:
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
-    Zero-shot, with its chat template, seeded. A run that was killed keeps the batches it finished.
-    The teacher is no input, so a run that changes only the teacher reuses this.
+    Zero-shot, with its chat template, seeded; the artifact is the same whatever the engine. Groups
+    of prompts are kept in the store as they are finished: a run that was killed goes on after the
+    last, and after all shards the whole asks for nothing. With `samples`, the spares are in
+    samples.jsonl, and pair-build takes one where an answer makes no pair. The teacher is no input,
+    so a run that changes only the teacher reuses this.
     """
     chat = ChatFormat.load(model.path)
     rows = list(prompts.rows())
     ids = {row.id: chat.prompt_ids(row.messages) for row in rows}
     asked = [row for row in rows if len(ids[row.id]) <= config.max_prompt_tokens]
-    sampling = Sampling(**config.model_dump(exclude={"max_prompt_tokens"}))
+    groups = _groups([row.id for row in asked], ids, config)
     with Responses.create(
         out, config=config, inputs={"prompts": prompts, "model": model}
     ) as writer:
-        answers = _sample(writer, model, chat, asked, [ids[row.id] for row in asked], sampling)
+        kept = _Groups(out, prompts, model, config)
+        answers: dict[str, list[Answer]] = {}
+        for group in _answered(groups, ids, kept, lambda: _engine(model, chat, config), config):
+            answers |= group
         for row in rows:
-            Responses.write(writer, _response(row, answers.get(row.id)))
+            too_long = config.stride.start == 0 and len(ids[row.id]) > config.max_prompt_tokens
+            if row.id in answers or too_long:
+                first, *spares = answers.get(row.id, [None])
+                Responses.write(writer, _response(row, first))
+                for spare in spares:
+                    writer.write(Responses.SAMPLES, _response(row, spare).to_json())
         chat.save(writer.path / Responses.TOKENIZER)
         writer.facts["student"] = {
             "weights_digest": model.weights_digest,
             "template_digest": chat.template_digest,
-            "sampling": config.model_dump(),
+            "sampling": config.model_dump(exclude={"shard"}),
         }
     return Responses.open(out)
 
 
-def _sample(
-    writer: Writer,
-    model: Model,
-    chat: ChatFormat,
-    rows: list[Prompt],
-    ids: list[list[int]],
-    sampling: Sampling,
-) -> dict[str, Answer]:
-    """Return the answers by prompt id; each batch is on the disk before the next is begun."""
+def _groups(
+    names: list[str], ids: dict[str, list[int]], config: SnapshotConfig
+) -> dict[int, list[str]]:
+    """Return this shard's groups by number: prompts of all lengths in each, in order of length."""
+    by_length = sorted(names, key=lambda name: (len(ids[name]), name))
+    count = max(1, -(-len(by_length) // config.group_size))
+    numbered = [(number, by_length[number::count]) for number in range(count)]
+    return dict(numbered[config.stride])
 
-    def file(number: int) -> Path:
-        return writer.work / f"batch-{number:06}.json"
 
-    bar = progress("snapshot", total=len(rows), unit="answers")
-    kept = sorted(writer.work.glob("batch-*.json"))
-    answers = {
-        key: Answer(**values)
-        for path in kept
-        for key, values in json.loads(path.read_bytes()).items()
-    }
-    bar.update(len(answers))
-    batches = sample(
-        load_model(model.path), chat, ids, sampling, lambda number: file(number).exists()
+def _engine(model: Model, chat: ChatFormat, config: SnapshotConfig) -> Engine:
+    sampling = Sampling(
+        config.temperature, config.top_p, config.max_new_tokens, config.seed, config.batch_size
     )
-    for number, places, drawn in batches:
-        batch = {rows[place].id: answer for place, answer in zip(places, drawn, strict=True)}
-        values = {key: dataclasses.asdict(answer) for key, answer in batch.items()}
-        storage.write_atomically(file(number), json.dumps(values).encode())
-        writer.keep()
-        answers |= batch
-        bar.update(len(batch))
+    if config.engine == "endpoint":
+        assert config.endpoint and config.endpoint_model, "the config was checked"
+        return endpoint_engine(config.endpoint, config.endpoint_model, chat, sampling)
+    local = vllm_engine if config.engine == "vllm" else transformers_engine
+    return local(model.path, chat, sampling)
+
+
+class _Groups:
+    """Finished groups of answers in the store, under all that decides them."""
+
+    def __init__(self, out: Path, prompts: Prompts, model: Model, config: SnapshotConfig):
+        whole = config.model_copy(update={"shard": "1/1"})
+        key = run_key(whole, {"prompts": prompts, "model": model})
+        folder = store_of(out) / "snapshots" / key[:16]
+        self._store = storage.open_store(remote_location(folder) or str(folder))
+
+    def read(self, number: int) -> dict[str, list[Answer]] | None:
+        """Return a finished group's answers by the prompt's id, or None."""
+        try:
+            data, _ = self._store.read(f"group-{number:06}.json")
+        except MissingObject:
+            return None
+        return {
+            name: [Answer(**values) for values in answers]
+            for name, answers in json.loads(data).items()
+        }
+
+    def write(self, number: int, answers: dict[str, list[Answer]]) -> None:
+        """Keep a finished group; of two that finish it at once, the first counts."""
+        values: dict[str, Any] = {
+            name: [dataclasses.asdict(one) for one in group] for name, group in answers.items()
+        }
+        self._store.create(f"group-{number:06}.json", json.dumps(values).encode())
+
+
+def _answered(
+    groups: dict[int, list[str]],
+    ids: dict[str, list[int]],
+    kept: _Groups,
+    open_engine: Callable[[], Engine],
+    config: SnapshotConfig,
+) -> Iterator[dict[str, list[Answer]]]:
+    """Yield each group's answers by the prompt's id; the engine starts when one is missing."""
+    engine: Engine | None = None
+    bar = progress("snapshot", total=sum(map(len, groups.values())), unit="answers")
+    for number, names in groups.items():
+        found = kept.read(number)
+        if found is None:
+            engine = engine or open_engine()
+            numbers = range(config.samples)
+            drawn = engine(
+                [ids[name] for name in names for _ in numbers],
+                [[config.seed, number, place, n] for place in range(len(names)) for n in numbers],
+            )
+            count = config.samples
+            found = {
+                name: drawn[place * count : (place + 1) * count] for place, name in enumerate(names)
+            }
+            kept.write(number, found)
+        yield found
+        bar.update(len(names))
     bar.close()
-    return answers
 
 
 def _response(row: Prompt, answer: Answer | None) -> Response:

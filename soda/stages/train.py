@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from soda import storage
-from soda.artifact import Artifact, work_folder
+from soda.artifact import Artifact, code_version, work_folder
 from soda.chat import ChatFormat
 from soda.config import Config
 from soda.errors import ConfigError, DataError, MissingObject
@@ -98,7 +98,7 @@ class TrainConfig(Config):
     save_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bf16 rounds most of a short run at a small rate away"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     batch_tokens: int | None = Field(
         None, ge=1, description="at once on a device, halved until they fit; 16384, on a CPU 2048"
     )
@@ -235,8 +235,7 @@ def _sample(
     sampling = Sampling(0, 1, health.answer_tokens, 0, len(prompts))
     return [
         Sampled(answer.tokens, bool(repeats(answer.text)))
-        for _, _, answers in sample(policy.model, chat, prompts, sampling)
-        for answer in answers
+        for _, answer in sample(policy.model, chat, prompts, sampling)
     ]
 
 
@@ -252,27 +251,26 @@ class _Rollout:
         self, policy: "Policy", prompts: list[list[int]], step: int
     ) -> list[list[list[int]]] | None:
         """Return some answers a prompt, as ids; None if SIGTERM came."""
-        from soda.student.generate import Sampling, sample
+        from soda.student.generate import Sampling, sample_ids
 
-        ours = self.config.adversarial
-        sampling = Sampling(
-            ours.temperature, 1, ours.max_new_tokens, self.config.seed + step, _ROLLOUTS_AT_ONCE
-        )
-        repeated = [prompt for prompt in prompts for _ in range(ours.rollouts)]
-        found: dict[int, list[int]] = {}
-        for _, places, answers in sample(policy.model, self.chat, repeated, sampling):
-            found.update(
-                zip(
-                    places,
-                    (self.chat.answer_ids(a.text, stopped=a.stopped) for a in answers),
-                    strict=True,
-                )
+        ours, seed = self.config.adversarial, self.config.seed
+        numbers = range(ours.rollouts)
+        sampling = Sampling(ours.temperature, 1, ours.max_new_tokens, seed, _ROLLOUTS_AT_ONCE)
+        found = dict(
+            sample_ids(
+                policy.model,
+                self.chat,
+                [prompt for prompt in prompts for _ in numbers],
+                sampling,
+                [[seed, step, place, n] for place in range(len(prompts)) for n in numbers],
+                lambda: self.interrupt.came,
             )
-            if self.interrupt.came:
-                return None
+        )
+        if self.interrupt.came:
+            return None
         return [
-            [found[place + number] for number in range(ours.rollouts)]
-            for place in range(0, len(repeated), ours.rollouts)
+            [found[place * ours.rollouts + number] for number in numbers]
+            for place in range(len(prompts))
         ]
 
 
@@ -281,6 +279,7 @@ class _References:
 
     def __init__(self, out: Path, model: Model, pairs: Pairs, chat: ChatFormat, *, half: bool):
         key = {
+            "soda": code_version(),
             "weights": model.weights_digest,
             "pairs": pairs.digest,
             "template": chat.template_digest,

@@ -1,14 +1,30 @@
-"""Batched sampling from a local student."""
+"""Answers of a local student: to many prompts at once, greedy or sampled."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from soda.chat import ChatFormat
+from soda.errors import ModelError
+from soda.student.continuous import Draws, continuous
 from soda.weights import load_causal_lm
 
-__all__ = ["Answer", "Sampling", "load_model", "sample"]
+__all__ = [
+    "Answer",
+    "Sampling",
+    "Seeds",
+    "load_model",
+    "paged",
+    "sample",
+    "sample_ids",
+    "seed_of",
+    "stop_ids",
+]
+
+Seeds = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +35,12 @@ class Answer:
     stopped: bool  # False: cut at the limit
     tokens: int  # end of turn included
 
+    @classmethod
+    def of(cls, ids: Sequence[int], chat: ChatFormat, stops: Sequence[int]) -> "Answer":
+        """Read an answer's ids; the last is the stop that ended it, if one did."""
+        stopped = bool(ids) and ids[-1] in stops
+        return cls(chat.decode(ids[:-1] if stopped else ids), stopped, len(ids))
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -28,7 +50,7 @@ class Sampling:
     top_p: float
     max_new_tokens: int
     seed: int
-    batch_size: int
+    batch_size: int  # answers under way at once
 
 
 def load_model(folder: Path) -> Any:
@@ -40,65 +62,135 @@ def load_model(folder: Path) -> Any:
     return load_causal_lm(folder, torch.float32)
 
 
-def sample(
-    model: Any,
-    chat: ChatFormat,
-    prompts: Sequence[list[int]],
-    sampling: Sampling,
-    done: Callable[[int], bool] = lambda batch: False,
-) -> Iterator[tuple[int, list[int], list[Answer]]]:
-    """Yield batches of answers: the batch's number, the prompts' places, their answers.
-
-    Prompts are sorted by length, so that a batch pads little. A batch is seeded by its number: the
-    ones that `done` tells to pass over can be missing without changing any other.
-    """
-    order = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
-    size = sampling.batch_size
-    for number, start in enumerate(range(0, len(order), size)):
-        if not done(number):
-            places = order[start : start + size]
-            ids = [prompts[place] for place in places]
-            yield number, places, _sample_batch(model, chat, ids, sampling, number)
+def seed_of(seeds: Seeds) -> int:
+    """Return one seed of 31 bits made of many."""
+    words = [word for seed in seeds for word in seed]
+    return int(np.random.SeedSequence(words).generate_state(1)[0]) >> 1
 
 
-def _sample_batch(
-    model: Any, chat: ChatFormat, prompts: list[list[int]], sampling: Sampling, number: int
-) -> list[Answer]:
-    import torch
-    from transformers import GenerationConfig
-
-    width = max(map(len, prompts))
-    ids = torch.tensor([[chat.pad] * (width - len(row)) + row for row in prompts])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
-    stops = _stops(model, chat)
-    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    greedy = sampling.temperature == 0
-    config = GenerationConfig(
-        do_sample=not greedy,
-        **({} if greedy else drawn),
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=stops,
-        pad_token_id=chat.pad,
-    )
-    torch.manual_seed(sampling.seed * 1_000_003 + number)
-    with torch.inference_mode():
-        out = model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            generation_config=config,
-        )
-    return [_cut(row[width:].tolist(), chat, stops) for row in out]
-
-
-def _stops(model: Any, chat: ChatFormat) -> list[int]:
+def stop_ids(model: Any, chat: ChatFormat) -> list[int]:
+    """Return the ids that end an answer: the template's end of turn, and the model's own."""
     named = model.generation_config.eos_token_id
     named = named if isinstance(named, list) else [named]
     return sorted({chat.end_of_turn, *(stop for stop in named if stop is not None)})
 
 
-def _cut(ids: list[int], chat: ChatFormat, stops: list[int]) -> Answer:
-    """End an answer at its first stop token; what follows is padding, which may be the same id."""
-    end = next((place for place, token in enumerate(ids) if token in stops), None)
-    if end is None:
-        return Answer(chat.decode(ids), stopped=False, tokens=len(ids))
-    return Answer(chat.decode(ids[:end]), stopped=True, tokens=end + 1)
+def sample(
+    model: Any, chat: ChatFormat, prompts: Sequence[list[int]], sampling: Sampling
+) -> Iterator[tuple[int, Answer]]:
+    """Yield each prompt's place and its answer, in the order in which answers end."""
+    stops = stop_ids(model, chat)
+    for place, ids in sample_ids(model, chat, prompts, sampling):
+        yield place, Answer.of(ids, chat, stops)
+
+
+def sample_ids(
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seeds: Seeds | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield each prompt's place and its answer's ids, the stop that ended it included.
+
+    Args:
+        seeds: of each answer; otherwise they follow from the sampling's seed and the places.
+        interrupted: asked now and then; True ends it.
+    """
+    stops = stop_ids(model, chat)
+    if seeds is None:
+        seeds = [[sampling.seed, place] for place in range(len(prompts))]
+    if not _keeps_keys_and_values(model):
+        yield from _in_batches(model, chat, prompts, sampling, seeds, stops)
+    elif model.device.type == "cuda" and model.config._attn_implementation != "soda_packed":
+        yield from paged(model, chat, prompts, sampling, seeds, stops)
+    else:
+        draws = Draws(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
+        rows = sampling.batch_size
+        yield from continuous(model, prompts, draws, seeds, stops, rows, interrupted)
+
+
+def _keeps_keys_and_values(model: Any) -> bool:
+    """Tell whether all that a model remembers are keys and values, a row's own."""
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    plain = kinds <= {"full_attention", "sliding_attention"}
+    return plain and bool(model._supports_default_dynamic_cache())
+
+
+def paged(
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seeds: Seeds,
+    stops: Sequence[int],
+    **settings: Any,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield what transformers' own continuous batching gives; it is made for GPUs.
+
+    Args:
+        settings: of its ContinuousBatchingConfig; sizes follow from the GPU's free memory.
+
+    Raises:
+        ModelError: it could not answer every prompt.
+    """
+    from transformers import ContinuousBatchingConfig
+
+    seed = seed_of(seeds)
+    found = model.generate_batch(
+        list(prompts),
+        generation_config=_generation_config(chat, sampling, stops),
+        continuous_batching_config=ContinuousBatchingConfig(seed=seed, **settings),
+    )
+    problems = [output.error for output in found.values() if output.error is not None]
+    if problems or len(found) < len(prompts):
+        answered = len(found) - len(problems)
+        why = problems[0] if problems else "it ended early"
+        raise ModelError(f"expected {len(prompts)} answers, found {answered}: {why}")
+    for place, output in enumerate(found.values()):
+        yield place, list(output.generated_tokens)
+
+
+def _in_batches(
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seeds: Seeds,
+    stops: Sequence[int],
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield what `generate` gives, batch by batch: every model can do that."""
+    import torch
+
+    order = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
+    for start in range(0, len(order), sampling.batch_size):
+        places = order[start : start + sampling.batch_size]
+        rows = [prompts[place] for place in places]
+        width = max(map(len, rows))
+        ids = torch.tensor([[chat.pad] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        torch.manual_seed(seed_of([seeds[place] for place in places]))
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                generation_config=_generation_config(chat, sampling, stops),
+            )
+        for place, row in zip(places, out[:, width:].tolist(), strict=True):
+            ends = (n + 1 for n, token in enumerate(row) if token in stops)
+            yield place, row[: next(ends, len(row))]  # what follows is padding
+
+
+def _generation_config(chat: ChatFormat, sampling: Sampling, stops: Sequence[int]) -> Any:
+    from transformers import GenerationConfig
+
+    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    greedy = sampling.temperature == 0
+    return GenerationConfig(
+        do_sample=not greedy,
+        **({} if greedy else drawn),
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=list(stops),
+        pad_token_id=chat.pad,
+    )

@@ -84,6 +84,27 @@ def test_what_cannot_teach_is_dropped_with_its_reason(made, tmp_path):
     assert len(pairs) + sum(pairs.manifest["drops"].values()) == len(student)
 
 
+def test_the_first_of_several_answers_that_makes_a_pair_is_taken(made, tmp_path):
+    good = ("good", "answered")
+    theirs = responses(made, tmp_path / "teacher", dict.fromkeys(range(3), good))
+    drawn = {
+        0: [good, ("", "empty"), ("mine", "answered"), ("other", "answered")],
+        1: [("first", "answered"), ("other", "answered")],
+        2: [("", "empty"), good],
+    }
+    with Responses.create(tmp_path / "student", config=PairBuildConfig(), inputs={}) as writer:
+        for number, (first, *spares) in drawn.items():
+            prompt = Prompt(f"p{number}", [{"role": "user", "content": f"q{number}"}], "train")
+            Responses.write(writer, Response(prompt, *first))
+            for spare in spares:
+                writer.write(Responses.SAMPLES, Response(prompt, *spare).to_json())
+        shutil.copytree(made["student"].path / "tokenizer", writer.path / "tokenizer")
+    pairs = build(theirs, Responses.open(tmp_path / "student"), tmp_path / "pairs")
+    rejected = {pair.id: pair.rejected[0]["content"] for pair in pairs.rows("train")}
+    assert rejected == {"p0": "mine", "p1": "first"}
+    assert pairs.manifest["drops"] == {"student_empty": 1}
+
+
 def test_failed_students_and_answers_to_another_prompt_are_dropped(made, tmp_path):
     good = ("good", "answered")
     theirs = responses(made, tmp_path / "teacher", {0: good, 1: good})

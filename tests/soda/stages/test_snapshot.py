@@ -1,6 +1,5 @@
 """The student's own answers."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 import soda
 from soda.chat import ChatFormat
+from soda.errors import ConfigError
 from tests.fakes.artifacts import make_prompts
 
 
@@ -50,21 +50,51 @@ def test_too_long_prompts_are_recorded_not_cut(made, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_draws_the_same_answers(made, tmp_path):
-    undisturbed = snapshot(made, tmp_path / "undisturbed", batch_size=2)
+    undisturbed = snapshot(made, tmp_path / "undisturbed" / "student", group_size=2)
     out = tmp_path / "killed" / "student"
     command = [sys.executable, "-m", "soda", "snapshot", "--out", str(out)]
     command += ["--prompts", str(made["prompts"].path), "--model", str(made["base"].path)]
-    command += ["--set", "max_new_tokens=8", "--set", "batch_size=2"]
-    work = tmp_path / "killed" / ".soda" / "work"
+    command += ["--set", "max_new_tokens=8", "--set", "group_size=2"]
+    groups = tmp_path / "killed" / ".soda" / "snapshots"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(work.glob("*/work/batch-*"))) < 3:
-        time.sleep(0.005)
+    while process.poll() is None and len(list(groups.glob("*/group-*.json"))) < 3:
+        time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    kept = {path: path.stat().st_mtime_ns for path in work.glob("*/work/batch-*")}
-    assert kept and not out.exists()
+    kept = {path: path.stat().st_mtime_ns for path in groups.glob("*/group-*.json")}
+    assert 3 <= len(kept) < 20 and not out.exists()
     subprocess.run(command, capture_output=True, check=True)
     assert soda.Responses.open(out).digest == undisturbed.digest
+    assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
+
+
+def test_after_its_shards_the_whole_asks_for_nothing(made, tmp_path, monkeypatch):
+    alone = snapshot(made, tmp_path / "elsewhere" / "alone", group_size=6)
+    shards = [
+        snapshot(made, tmp_path / f"shard-{n}", group_size=6, shard=f"{n}/3") for n in (1, 2, 3)
+    ]
+    names = [row.prompt.id for shard in shards for row in shard.rows()]
+    assert sorted(names) == sorted(row.prompt.id for row in alone.rows())
+    monkeypatch.setattr("soda.stages.snapshot._engine", None)  # it would be called to ask
+    whole = snapshot(made, tmp_path / "whole", group_size=6)
+    assert whole.digest == alone.digest
+
+
+def test_further_samples_are_spares_for_the_pairs(made, tmp_path):
+    drawn = snapshot(made, tmp_path / "student", samples=3)
+    assert len(drawn) == len(made["prompts"])
+    spares = list(drawn.spares())
+    assert [row.prompt.id for row in spares] == [
+        row.id for row in made["prompts"].rows() for _ in range(2)
+    ]
+    assert len({row.text for row in spares}) > len(spares) / 2
+
+
+def test_an_endpoint_is_named_with_its_engine_only(made, tmp_path):
+    with pytest.raises(ConfigError, match="expected endpoint and endpoint_model with the engine"):
+        snapshot(made, tmp_path / "one", engine="endpoint", endpoint="http://localhost")
+    with pytest.raises(ConfigError, match="expected a shard such as 2/8, found '3/2'"):
+        snapshot(made, tmp_path / "other", shard="3/2")
 
 
 def test_a_new_teacher_leaves_the_snapshot_as_it_is(made, tmp_path, monkeypatch):
@@ -81,9 +111,3 @@ def test_a_new_teacher_leaves_the_snapshot_as_it_is(made, tmp_path, monkeypatch)
 def test_more_prompts_make_another_snapshot(made, tmp_path):
     more = {**made, "prompts": make_prompts(tmp_path, 44)}
     assert snapshot(more, tmp_path / "more").digest != made["student"].digest
-
-
-def test_work_of_another_config_is_not_taken_up(made, tmp_path):
-    one = snapshot(made, tmp_path / "one", seed=3)
-    assert json.loads((one.path / "manifest.json").read_text())["config"]["seed"] == 3
-    assert not list((tmp_path / ".soda" / "work").iterdir())

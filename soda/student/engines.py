@@ -1,0 +1,86 @@
+"""What answers as the student: this process, vLLM, or a server that has it."""
+
+from pathlib import Path
+from typing import Protocol
+
+from soda.chat import ChatFormat
+from soda.errors import ModelError
+from soda.student.endpoint import ask_endpoint
+from soda.student.generate import Answer, Sampling, Seeds, load_model, sample_ids, seed_of, stop_ids
+
+__all__ = ["Engine", "endpoint_engine", "transformers_engine", "vllm_engine"]
+
+
+class Engine(Protocol):
+    """Answers prompts, each with a seed of its own; the answers are in the prompts' order."""
+
+    def __call__(self, prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+        """Return an answer a prompt.
+
+        Args:
+            prompts: ids, as the chat template gives them.
+            seeds: a few numbers for each.
+        """
+
+
+def transformers_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
+    """Return an engine that runs in this process, on a GPU if there is one."""
+    model = load_model(folder)
+    stops = stop_ids(model, chat)
+
+    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+        found = dict(sample_ids(model, chat, prompts, sampling, seeds))
+        return [Answer.of(found[place], chat, stops) for place in range(len(prompts))]
+
+    return answer
+
+
+def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
+    """Return an engine that runs vLLM in this process, over all its GPUs.
+
+    Raises:
+        ModelError: vLLM is not installed.
+    """
+    try:
+        from vllm import LLM, SamplingParams
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            "snapshot.engine: expected the package vllm; install soda-distill[vllm]"
+        ) from error
+    import torch
+
+    model = LLM(
+        model=str(folder),
+        tensor_parallel_size=max(1, torch.cuda.device_count()),
+        enable_prefix_caching=True,
+        seed=sampling.seed,
+    )
+
+    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+        drawn = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_new_tokens,
+                seed=seed_of([seed]),
+                stop_token_ids=[chat.end_of_turn],
+            )
+            for seed in seeds
+        ]
+        outputs = model.generate([{"prompt_token_ids": ids} for ids in prompts], drawn)
+        found = [output.outputs[0] for output in outputs]
+        return [
+            Answer(chat.decode(one.token_ids), one.finish_reason == "stop", len(one.token_ids))
+            for one in found
+        ]
+
+    return answer
+
+
+def endpoint_engine(url: str, model: str, chat: ChatFormat, sampling: Sampling) -> Engine:
+    """Return an engine that asks an OpenAI-compatible server, which has the student's weights."""
+
+    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+        return ask_endpoint(url, model, prompts, seeds, chat, sampling)
+
+    return answer
