@@ -33,8 +33,9 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     chat, model = ChatFormat.load(arguments.model), load_model(arguments.model)
     lines = PROMPTS.read_text(encoding="utf-8").splitlines()[: arguments.prompts]
-    asked = [json.loads(line)["prompt"] for line in lines]
-    prompts = [chat.prompt_ids([{"role": "user", "content": text}]) for text in asked]
+    rows = map(json.loads, lines)
+    asked = [row.get("messages") or [{"role": "user", "content": row["prompt"]}] for row in rows]
+    prompts = [chat.prompt_ids(messages) for messages in asked]
     sampling = Sampling(0, 1, arguments.tokens, 0, arguments.rows)
     seeds, stops = [[0]] * len(prompts), stop_ids(model, chat)
     draws = Draws(0, 1, arguments.tokens)

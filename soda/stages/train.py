@@ -159,6 +159,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
                 _longest(rows + validation, config),
                 processes,
                 config.lora,
+                seed=config.seed,
                 recompute=config.recompute_activations == "on",
                 compiled=config.compile,
             )
@@ -233,10 +234,11 @@ def _sample(
     if not prompts or processes.count > 1:
         return []
     sampling = Sampling(0, 1, health.answer_tokens, 0, len(prompts))
-    return [
-        Sampled(answer.tokens, bool(repeats(answer.text)))
-        for _, answer in sample(policy.model, chat, prompts, sampling)
-    ]
+    with policy.answering() as model:
+        return [
+            Sampled(answer.tokens, bool(repeats(answer.text)))
+            for _, answer in sample(model, chat, prompts, sampling)
+        ]
 
 
 @dataclass
@@ -256,16 +258,13 @@ class _Rollout:
         ours, seed = self.config.adversarial, self.config.seed
         numbers = range(ours.rollouts)
         sampling = Sampling(ours.temperature, 1, ours.max_new_tokens, seed, _ROLLOUTS_AT_ONCE)
-        found = dict(
-            sample_ids(
-                policy.model,
-                self.chat,
-                [prompt for prompt in prompts for _ in numbers],
-                sampling,
-                [[seed, step, place, n] for place in range(len(prompts)) for n in numbers],
-                lambda: self.interrupt.came,
+        repeated = [prompt for prompt in prompts for _ in numbers]
+        seeds = [[seed, step, place, n] for place in range(len(prompts)) for n in numbers]
+        with policy.answering() as model:
+            answers = sample_ids(
+                model, self.chat, repeated, sampling, seeds, lambda: self.interrupt.came
             )
-        )
+            found = dict(answers)
         if self.interrupt.came:
             return None
         return [

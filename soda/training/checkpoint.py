@@ -83,6 +83,8 @@ class Checkpoint:
         for key, optimizer in optimizers.items():
             if f"{key}/0/step" in self.tensors:
                 _make_state(optimizer)
+            else:
+                optimizer.state.clear()  # it was saved before the first step
         for name, tensor in local_tensors(modules, optimizers).items():
             tensor.copy_(self.tensors[name])
         torch.set_rng_state(self.tensors["random"])
@@ -176,6 +178,7 @@ class Checkpoints:
         if not self._processes.main:
             return
         storage.write_atomically(unfinished / _METRICS, metrics)
+        digest.append((_METRICS, storage.file_digest(unfinished / _METRICS)))
         facts = {"processes": self._processes.count, "files": dict(digest)}
         storage.write_atomically(unfinished / _FACTS, json.dumps(facts).encode())
         storage.publish(unfinished, target)
@@ -198,8 +201,9 @@ class Checkpoints:
             try:
                 facts = json.loads((found / _FACTS).read_bytes())
                 self._refuse_other_processes(found, facts["processes"])
-                if storage.file_digest(found / self._file) != facts["files"][self._file]:
-                    raise SafetensorError("its checksum is another")
+                for name in (self._file, _METRICS):
+                    if storage.file_digest(found / name) != facts["files"][name]:
+                        raise SafetensorError(f"the checksum of {name} is another")
                 tensors = load_file(found / self._file)
                 return Checkpoint(Position(phase, step), tensors, (found / _METRICS).read_bytes())
             except (OSError, ValueError, KeyError, SafetensorError) as error:

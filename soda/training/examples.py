@@ -62,16 +62,20 @@ def plan_batches(
     An example longer than that has a batch of its own. The batches' number is a multiple of the
     processes' number, which all take the same number of turns; then some may be empty.
     """
-    count = max(1, -(-sum(map(len, examples)) // most_tokens))
-    longest_first = sorted(examples, key=len, reverse=True)
+    alone = [[example] for example in examples if len(example) > most_tokens]
+    longest_first = sorted(
+        (one for one in examples if len(one) <= most_tokens), key=len, reverse=True
+    )
+    count = max(1, len(alone) - (-sum(map(len, longest_first)) // most_tokens))
     while True:
         count = -(-count // multiple_of) * multiple_of
-        batches: list[list[Example]] = [[] for _ in range(count)]
-        load = [0] * count
+        batches: list[list[Example]] = [[] for _ in range(count - len(alone))]
+        load = [0] * len(batches)
         for example in longest_first:
             least = load.index(min(load))
             batches[least].append(example)
             load[least] += len(example)
-        if max(load) <= most_tokens or count >= len(examples):
+        if max(load, default=0) <= most_tokens:
+            batches = alone + batches
             return batches if multiple_of > 1 else [batch for batch in batches if batch]
         count += 1

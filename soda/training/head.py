@@ -47,7 +47,7 @@ def fused_logps(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
     """Return the log-probability of each answer token: (N,), without gradients."""
     with torch.no_grad():
         found = [
-            token_logps(_logits(hidden_NE[tokens], weight_VE), batch.target_N[tokens])
+            token_logps(_logits(hidden_NE[tokens], weight_VE, batch), batch.target_N[tokens])
             for _, tokens, _ in _chunks(batch, weight_VE)
         ]
         return torch.cat(found)
@@ -79,13 +79,13 @@ class _FusedLoss(torch.autograd.Function):
         total = torch.zeros((), device=hidden_NE.device)
         for examples, tokens, answers in _chunks(batch, weight_VE):
             chunk_NE, target_N = hidden_NE[tokens], batch.target_N[tokens]
-            logits_NV = _logits(chunk_NE, weight_VE)
+            logits_NV = _logits(chunk_NE, weight_VE, batch)
             norm_N = logits_NV.logsumexp(-1)
             logps_N = logits_NV.gather(1, target_N[:, None])[:, 0] - norm_N
             with torch.enable_grad():
                 leaf_N = logps_N.requires_grad_()
                 loss, found = objective(batch.examples[examples], leaf_N, batch.lengths_A[answers])
-            (slope_N,) = torch.autograd.grad(loss, leaf_N)
+            slope_N = torch.autograd.grad(loss, leaf_N)[0] / batch.temperature
             grad_NV = _logits_gradient(logits_NV, norm_N, target_N, slope_N, hidden_NE.dtype)
             del logits_NV
             torch.mm(grad_NV, weight_VE, out=grad_hidden_NE[tokens])
@@ -125,13 +125,13 @@ def _chunks(batch: Batch, weight_VE: Tensor) -> Iterator[tuple[slice, slice, sli
     )
 
 
-def _logits(hidden_NE: Tensor, weight_VE: Tensor) -> Tensor:
-    """Return float32 logits, whatever the weights are."""
-    if hidden_NE.dtype == torch.float32:
-        return hidden_NE @ weight_VE.t()
-    if hidden_NE.is_cuda:
-        return torch.mm(hidden_NE, weight_VE.t(), out_dtype=torch.float32)
-    return hidden_NE.float() @ weight_VE.t().float()
+def _logits(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
+    """Return float32 logits, whatever the weights are, over the batch's temperature."""
+    if hidden_NE.is_cuda and hidden_NE.dtype != torch.float32:
+        logits_NV = torch.mm(hidden_NE, weight_VE.t(), out_dtype=torch.float32)
+    else:
+        logits_NV = hidden_NE.float() @ weight_VE.t().float()
+    return logits_NV if batch.temperature == 1 else logits_NV.div_(batch.temperature)
 
 
 def _logits_gradient(

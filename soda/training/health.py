@@ -87,7 +87,7 @@ def check_findings(
     reward = figures["chosen_reward"]
     found = _finding(
         health.chosen_reward,
-        reward < health.chosen_reward_floor,
+        not reward >= health.chosen_reward_floor,  # also where it is no number
         f"the validation chosen reward fell to {reward:.3f}, below {health.chosen_reward_floor}",
     )
     fall = figures["chosen_fall"]

@@ -20,6 +20,7 @@ def load_policy(
     processes: Processes,
     lora: Lora | None = None,
     *,
+    seed: int = 0,
     recompute: bool = False,
     compiled: bool = False,
 ) -> Policy:
@@ -30,11 +31,13 @@ def load_policy(
     Args:
         padding: the id that pads rows.
         longest: no prompt with one answer is longer than so many tokens.
+        seed: of the adapters, which have to be the same in every process.
         recompute: activations, instead of keeping them.
         compiled: compile the layers, where the packed path runs on a GPU.
     """
     quantized = lora is not None and lora.quantized
     model = load_quantized(folder) if quantized else load_causal_lm(folder, torch.float32)
+    torch.manual_seed(seed)
     if lora is not None:
         add_adapters(model, lora)
     policy = Policy(model, padding, longest)

@@ -1,5 +1,6 @@
 """Low-rank adapters, through peft: a few trained weights beside frozen ones."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def add_adapters(model: Any, lora: Lora) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return peft.get_peft_model(model, config)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        return peft.get_peft_model(model, config)  # it asks transformers by an old name
 
 
 def load_quantized(folder: Path) -> Any:

@@ -25,15 +25,14 @@ def fit(policy: Policy, examples: Sequence[Example], tokens: int, *, may_recompu
     Raises:
         ModelError: not even the longest example fits.
     """
-    tries = []
-    wanted = tokens
-    while wanted >= min(tokens, _ENOUGH_TOKENS):
-        tries.append((wanted, policy.recomputes))
-        wanted //= 2
-    wanted = tokens
-    while may_recompute and wanted >= max(map(len, examples)) // 2:
-        tries.append((wanted, True))
-        wanted //= 2
+    longest = max(map(len, examples))
+    sizes = [tokens]  # the last is that of one example alone
+    while sizes[-1] > longest:
+        sizes.append(sizes[-1] // 2)
+    first = [size for size in sizes if size >= min(tokens, _ENOUGH_TOKENS)]
+    if policy.recomputes or not may_recompute:
+        first = sizes
+    tries = [(size, False) for size in first] + [(size, True) for size in sizes if may_recompute]
     for size, recompute in tries:
         if recompute and not policy.recomputes:
             policy.recompute_activations()
@@ -41,7 +40,6 @@ def fit(policy: Policy, examples: Sequence[Example], tokens: int, *, may_recompu
             how = "recomputing activations" if policy.recomputes else "keeping activations"
             say(f"train: {size} tokens at once, {how}")
             return size
-    longest = max(map(len, examples))
     raise ModelError(
         f"train: expected memory for one example of {longest} tokens, found too little; "
         "shorten pairs (pair-build), use lora, or more processes"

@@ -44,7 +44,7 @@ def restore_float32(module: nn.Module, optimizer: torch.optim.Optimizer) -> None
             if parameter.requires_grad:
                 parameter.grad = None
                 parameter.data = optimizer.exact(parameter)
-            else:
+            elif parameter.dtype == torch.bfloat16:
                 parameter.data = parameter.data.float()
 
 

@@ -1,7 +1,8 @@
 """A model as training uses it: answers' log-probabilities, or a loss of them, from one forward."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -74,14 +75,25 @@ class Policy(nn.Module):
             raise ModelError(
                 f"train: expected memory for {kind}, which cannot recompute activations"
             )
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
         for module in self.model.modules():  # it works in training mode only; nothing may drop out
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            if hasattr(module, "attention_dropout"):
-                module.attention_dropout = 0.0
+            for name, value in vars(module).items():  # such as OPT's own, which is no module
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)
         self.model.train()
         self.recomputes = True
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[Any]:
+        """Yield the model ready to generate: in training mode, recomputing, it keeps no cache."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self.model.train(training)
 
     def compile_layers(self) -> None:
         """Compile every layer, on a GPU; twice the speed at 0.5B."""
@@ -106,8 +118,6 @@ class Policy(nn.Module):
         if self.packed:
             hidden_RTE = self.hidden(batch)
             hidden_NE = hidden_RTE[0].index_select(0, batch.predictor_N)
-            if batch.temperature != 1:
-                hidden_NE = hidden_NE / batch.temperature  # as the head is linear
             weight_VE = self.model.get_output_embeddings().weight
             if objective is None:
                 return fused_logps(hidden_NE, weight_VE, batch)

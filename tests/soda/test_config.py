@@ -14,7 +14,7 @@ from soda.stage import STAGES, load_stage
         ("train", {"beta": "high"}, "train.beta: expected a valid number"),
         ("train", {"batch_size": 3.5}, "train.batch_size: expected a valid integer.*found 3.5"),
         ("train", {"epochs": -1}, "train.epochs: expected greater than or equal to 0, found -1"),
-        ("train", {"loss": "gdpo"}, "train.loss: expected 'dpo' or 'ipo', found 'gdpo'"),
+        ("train", {"loss": "gdpo"}, "'ipo' or 'simpo', found 'gdpo'"),
         ("train", {"beta": 0, "epochs": -1}, "and 1 more"),
         ("import-student", {}, "import-student.source: expected a value, found none"),
         ("register", {"name": "../x"}, "expected letters, digits"),
