@@ -5,12 +5,15 @@ import ast
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
+
+from pydantic import BaseModel
 
 from soda import __version__
 from soda.artifact import Artifact
-from soda.config import Config, load_recipe, parse_assignment
+from soda.config import Config, assign, load_recipe, parse_assignment
 from soda.errors import SodaError
 from soda.launch import refuse
 from soda.stage import STAGES, load_stage, run
@@ -93,7 +96,11 @@ def _describe(command: argparse.ArgumentParser, name: str) -> None:
         "--recipe", type=Path, metavar="FILE", help="YAML with this stage's values"
     )
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one value, over the recipe"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one value, over the recipe; group.key=value of a group",
     )
     command.add_argument(
         "--out", required=True, metavar="DIR", help=f"the {stage.output.kind} to make"
@@ -102,22 +109,32 @@ def _describe(command: argparse.ArgumentParser, name: str) -> None:
 
 def _values(config: type[Config]) -> str:
     """List a config's keys with type, default and meaning."""
-    lines = ["values (in the recipe, or --set):"]
+    return "\n".join(["values (in the recipe, or --set):", *_lines(config)])
+
+
+def _lines(config: type[BaseModel], group: str = "") -> Iterator[str]:
     for key, field in config.model_fields.items():
-        kind = getattr(field.annotation, "__name__", str(field.annotation))
-        kind = str(field.annotation) if "[" in str(field.annotation) else kind
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind]
+        inner = next((k for k in kinds if inspect.isclass(k) and issubclass(k, BaseModel)), None)
         default = "required" if field.is_required() else f"default {field.get_default()!r}"
-        lines.append(f"  {key}: {kind.replace('typing.', '')}, {default}")
+        if inner is None:
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            kind = str(field.annotation) if "[" in str(field.annotation) else kind
+            yield f"  {group}{key}: {kind.replace('typing.', '')}, {default}"
+        else:
+            yield f"  {group}{key}: a group" + (", default None" if default[8:] == "None" else "")
         if field.description:
-            lines.append(f"      {field.description}")
-    return "\n".join(lines)
+            yield f"      {field.description}"
+        if inner is not None:
+            yield from _lines(inner, f"{group}{key}.")
 
 
 def _run_stage(arguments: argparse.Namespace) -> None:
     name = arguments.command
     stage = load_stage(name)
     values = dict(load_recipe(arguments.recipe, STAGES).get(name, {})) if arguments.recipe else {}
-    values |= dict(parse_assignment(text) for text in arguments.set)
+    for text in arguments.set:
+        assign(values, *parse_assignment(text))
     inputs = {key: getattr(arguments, key) for key in stage.inputs}
     _report(run(name, inputs=inputs, config=values, out=arguments.out))
 

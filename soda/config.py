@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from soda.errors import ConfigError
 
-__all__ = ["Config", "load_recipe", "parse_assignment", "suggest"]
+__all__ = ["Config", "assign", "load_recipe", "parse_assignment", "suggest"]
 
 
 class Config(BaseModel):
@@ -121,3 +121,14 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: expected a YAML value, found '{value}'") from error
+
+
+def assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set one of a config's raw values; `group.key` sets one of a group's, beside its others."""
+    group, dot, inner = key.partition(".")
+    if not dot:
+        values[key] = value
+        return
+    found = values.get(group)
+    values[group] = dict(found) if isinstance(found, dict) else {}
+    assign(values[group], inner, value)

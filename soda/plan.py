@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from soda.config import load_recipe, parse_assignment
+from soda.config import assign, load_recipe, parse_assignment
 from soda.errors import ConfigError
 from soda.kinds import Prompts
 from soda.places import local_folder
@@ -161,7 +161,9 @@ def plan_from_command_line(arguments: argparse.Namespace) -> int:
     values = (
         load_recipe(arguments.recipe, STAGES).get("teacher-gen", {}) if arguments.recipe else {}
     )
-    config = TeacherGenConfig.parse({**values, **dict(map(parse_assignment, arguments.set))})
+    for text in arguments.set:
+        assign(values, *parse_assignment(text))
+    config = TeacherGenConfig.parse(values)
     if not (config.base_url and config.model):
         raise ConfigError("plan: expected a teacher: set base_url and model, or their variables")
     if arguments.ask < 0:

@@ -52,7 +52,8 @@ class SnapshotConfig(Config):
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> Self:
-        if (self.engine == "endpoint") != bool(self.endpoint and self.endpoint_model):
+        named = [bool(self.endpoint), bool(self.endpoint_model)]
+        if named != [self.engine == "endpoint"] * 2:
             raise ValueError(
                 "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
             )
@@ -160,7 +161,8 @@ def _answered(
 ) -> Iterator[dict[str, list[Answer]]]:
     """Yield each group's answers by the prompt's id; the engine starts when one is missing."""
     engine: Engine | None = None
-    bar = progress("snapshot", total=sum(map(len, groups.values())), unit="answers")
+    total = sum(map(len, groups.values())) * config.samples
+    bar = progress("snapshot", total=total, unit="answers")
     for number, names in groups.items():
         found = kept.read(number)
         if found is None:
@@ -169,14 +171,16 @@ def _answered(
             drawn = engine(
                 [ids[name] for name in names for _ in numbers],
                 [[config.seed, number, place, n] for place in range(len(names)) for n in numbers],
+                bar.update,
             )
             count = config.samples
             found = {
                 name: drawn[place * count : (place + 1) * count] for place, name in enumerate(names)
             }
             kept.write(number, found)
+        else:
+            bar.update(len(names) * config.samples)
         yield found
-        bar.update(len(names))
     bar.close()
 
 

@@ -70,7 +70,9 @@ class TrainConfig(Config):
         "soda",
         description="seqkd: fine-tuning on the teacher's answers; gad: adversarial, on-policy",
     )
-    loss: Literal["dpo", "dpo_norm", "ipo", "simpo"] = Field("dpo", description="SODA is dpo")
+    loss: Literal["dpo", "dpo_norm", "ipo", "simpo"] = Field(
+        "dpo", description="for the method soda, which is dpo in the paper"
+    )
     beta: float = Field(0.1, gt=0, description="how strongly the policy is held to the reference")
     sft_weight: float = Field(
         0.0, ge=0, description="of the SFT loss on chosen answers, added to the preference loss"

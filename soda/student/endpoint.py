@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,7 @@ def ask_endpoint(
     seeds: Seeds,
     chat: ChatFormat,
     sampling: Sampling,
+    done: Callable[[int], object],
 ) -> list[Answer]:
     """Return an answer a prompt, some under way at once.
 
@@ -34,7 +36,7 @@ def ask_endpoint(
     Raises:
         ModelError: the server refuses, or does not answer after six tries.
     """
-    return asyncio.run(_ask_all(url.rstrip("/"), model, prompts, seeds, chat, sampling))
+    return asyncio.run(_ask_all(url.rstrip("/"), model, prompts, seeds, chat, sampling, done))
 
 
 async def _ask_all(
@@ -44,6 +46,7 @@ async def _ask_all(
     seeds: Seeds,
     chat: ChatFormat,
     sampling: Sampling,
+    done: Callable[[int], object],
 ) -> list[Answer]:
     key = os.environ.get("SODA_STUDENT_API_KEY")
     gate = asyncio.Semaphore(sampling.batch_size)
@@ -65,6 +68,7 @@ async def _ask_all(
             }
             async with gate:
                 found = await _post(session, f"{url}/completions", body)
+            done(1)
             return _read(found, url, chat)
 
         tasks = [

@@ -1,5 +1,6 @@
 """What answers as the student: this process, vLLM, or a server that has it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -10,16 +11,19 @@ from soda.student.generate import Answer, Sampling, Seeds, load_model, sample_id
 
 __all__ = ["Engine", "endpoint_engine", "transformers_engine", "vllm_engine"]
 
+Done = Callable[[int], object]
+
 
 class Engine(Protocol):
     """Answers prompts, each with a seed of its own; the answers are in the prompts' order."""
 
-    def __call__(self, prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+    def __call__(self, prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
         """Return an answer a prompt.
 
         Args:
             prompts: ids, as the chat template gives them.
             seeds: a few numbers for each.
+            done: told how many answers have ended since the last time.
         """
 
 
@@ -28,8 +32,11 @@ def transformers_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> E
     model = load_model(folder)
     stops = stop_ids(model, chat)
 
-    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
-        found = dict(sample_ids(model, chat, prompts, sampling, seeds))
+    def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
+        found = {}
+        for place, ids in sample_ids(model, chat, prompts, sampling, seeds):
+            found[place] = ids
+            done(1)
         return [Answer.of(found[place], chat, stops) for place in range(len(prompts))]
 
     return answer
@@ -56,7 +63,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
         seed=sampling.seed,
     )
 
-    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
+    def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
         drawn = [
             SamplingParams(
                 temperature=sampling.temperature,
@@ -69,6 +76,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
         ]
         outputs = model.generate([{"prompt_token_ids": ids} for ids in prompts], drawn)
         found = [output.outputs[0] for output in outputs]
+        done(len(found))
         return [
             Answer(chat.decode(one.token_ids), one.finish_reason == "stop", len(one.token_ids))
             for one in found
@@ -80,7 +88,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
 def endpoint_engine(url: str, model: str, chat: ChatFormat, sampling: Sampling) -> Engine:
     """Return an engine that asks an OpenAI-compatible server, which has the student's weights."""
 
-    def answer(prompts: list[list[int]], seeds: Seeds) -> list[Answer]:
-        return ask_endpoint(url, model, prompts, seeds, chat, sampling)
+    def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
+        return ask_endpoint(url, model, prompts, seeds, chat, sampling, done)
 
     return answer

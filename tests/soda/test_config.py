@@ -2,7 +2,7 @@
 
 import pytest
 
-from soda.config import load_recipe, parse_assignment
+from soda.config import assign, load_recipe, parse_assignment
 from soda.errors import ConfigError
 from soda.stage import STAGES, load_stage
 
@@ -71,3 +71,14 @@ def test_assignments_are_yaml():
 
 def test_the_stage_is_read_from_the_class():
     assert {load_stage(name).config.stage() for name in STAGES} == set(STAGES)
+
+
+def test_a_value_of_a_group_is_set_beside_its_others():
+    values = {"health": {"answers": 4}, "beta": 0.1}
+    assign(values, "health.length", "off")
+    assign(values, "lora.rank", 8)
+    assign(values, "beta", 0.2)
+    assert values == {"health": {"answers": 4, "length": "off"}, "lora": {"rank": 8}, "beta": 0.2}
+    with pytest.raises(ConfigError, match=r"train\.beta: expected a valid number"):
+        assign(values, "beta.gamma", 1)
+        load_stage("train").config.parse(values)

@@ -93,6 +93,8 @@ def test_further_samples_are_spares_for_the_pairs(made, tmp_path):
 def test_an_endpoint_is_named_with_its_engine_only(made, tmp_path):
     with pytest.raises(ConfigError, match="expected endpoint and endpoint_model with the engine"):
         snapshot(made, tmp_path / "one", engine="endpoint", endpoint="http://localhost")
+    with pytest.raises(ConfigError, match="expected endpoint and endpoint_model with the engine"):
+        snapshot(made, tmp_path / "one", endpoint="http://localhost")
     with pytest.raises(ConfigError, match="expected a shard such as 2/8, found '3/2'"):
         snapshot(made, tmp_path / "other", shard="3/2")
 

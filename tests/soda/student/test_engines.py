@@ -155,8 +155,10 @@ def test_vllm_is_given_ids_seeds_and_the_end_of_turn(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", module)
     prompts = [chat.prompt_ids(row.messages) for row in made["prompts"].rows()]
     seeds = [[0, place] for place in range(len(prompts))]
-    expected = transformers_engine(folder, chat, sampling)(prompts, seeds)
-    assert vllm_engine(folder, chat, sampling)(prompts, seeds) == expected
+    done = []
+    expected = transformers_engine(folder, chat, sampling)(prompts, seeds, done.append)
+    assert vllm_engine(folder, chat, sampling)(prompts, seeds, done.append) == expected
+    assert sum(done) == 2 * len(prompts)
     assert len(set(seen)) == len(prompts)
 
 
