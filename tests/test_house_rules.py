@@ -21,7 +21,7 @@ LAYERS = [
     {"teacher", "student", "training", "evaluation", "registry"},
     {"kinds", "chat", "weights"},
     {"artifact", "commit", "mirror", "places", "writer"},
-    {"rows", "storage", "progress", "config"},
+    {"rows", "storage", "progress", "config", "shard"},
     {"errors"},
 ]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}

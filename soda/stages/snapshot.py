@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from soda import storage
 from soda.artifact import run_key
@@ -18,6 +17,7 @@ from soda.kinds import Model, Prompts, Responses
 from soda.places import remote_location, store_of
 from soda.progress import progress
 from soda.rows import Outcome, Prompt, Response
+from soda.shard import Shard, part_of
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling
 
@@ -40,15 +40,7 @@ class SnapshotConfig(Config):
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
     group_size: int = Field(1024, ge=1, description="prompts between two saves")
-    shard: str = Field("1/1", description="'2/8': every eighth group of prompts, from the second")
-
-    @field_validator("shard")
-    @classmethod
-    def _a_part_of_a_whole(cls, shard: str) -> str:
-        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
-        if not found or int(found[1]) > int(found[2]):
-            raise ValueError(f"expected a shard such as 2/8, found '{shard}'")
-        return shard
+    shard: Shard = Field("1/1", description="'2/8': every eighth group of prompts, from the second")
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> Self:
@@ -57,13 +49,11 @@ class SnapshotConfig(Config):
             raise ValueError(
                 "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
             )
+        if self.endpoint and "@" in self.endpoint:
+            raise ValueError("expected no user or password in the URL, found one")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"expected http:// or https://, found '{self.endpoint}'")
         return self
-
-    @property
-    def stride(self) -> slice:
-        """The shard's groups among all."""
-        first, _, of = self.shard.partition("/")
-        return slice(int(first) - 1, None, int(of))
 
 
 def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Path) -> Responses:
@@ -88,7 +78,9 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pat
         for group in _answered(groups, ids, kept, lambda: _engine(model, chat, config), config):
             answers |= group
         for row in rows:
-            too_long = config.stride.start == 0 and len(ids[row.id]) > config.max_prompt_tokens
+            too_long = (
+                part_of(config.shard).start == 0 and len(ids[row.id]) > config.max_prompt_tokens
+            )
             if row.id in answers or too_long:
                 first, *spares = answers.get(row.id, [None])
                 Responses.write(writer, _response(row, first))
@@ -110,7 +102,7 @@ def _groups(
     by_length = sorted(names, key=lambda name: (len(ids[name]), name))
     count = max(1, -(-len(by_length) // config.group_size))
     numbered = [(number, by_length[number::count]) for number in range(count)]
-    return dict(numbered[config.stride])
+    return dict(numbered[part_of(config.shard)])
 
 
 def _engine(model: Model, chat: ChatFormat, config: SnapshotConfig) -> Engine:
@@ -144,12 +136,14 @@ class _Groups:
             for name, answers in json.loads(data).items()
         }
 
-    def write(self, number: int, answers: dict[str, list[Answer]]) -> None:
-        """Keep a finished group; of two that finish it at once, the first counts."""
+    def write(self, number: int, answers: dict[str, list[Answer]]) -> dict[str, list[Answer]]:
+        """Keep a finished group and return it; of two that finish it at once, the first counts."""
         values: dict[str, Any] = {
             name: [dataclasses.asdict(one) for one in group] for name, group in answers.items()
         }
-        self._store.create(f"group-{number:06}.json", json.dumps(values).encode())
+        if self._store.create(f"group-{number:06}.json", json.dumps(values).encode()):
+            return answers
+        return self.read(number) or answers
 
 
 def _answered(
@@ -177,7 +171,7 @@ def _answered(
             found = {
                 name: drawn[place * count : (place + 1) * count] for place, name in enumerate(names)
             }
-            kept.write(number, found)
+            found = kept.write(number, found)
         else:
             bar.update(len(names) * config.samples)
         yield found

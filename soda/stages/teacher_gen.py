@@ -17,6 +17,7 @@ from soda.kinds import Prompts, Responses
 from soda.places import fetch, store_of
 from soda.progress import say
 from soda.rows import Prompt, Response, digest
+from soda.shard import Shard, part_of
 from soda.teacher.answers import Given
 from soda.teacher.asking import Request, Stopped
 from soda.teacher.budget import Price
@@ -48,7 +49,7 @@ class TeacherGenConfig(Config):
     max_failed_share: float = Field(
         0.01, ge=0, le=1, description="stop if more of the prompts than this stay unanswered"
     )
-    shard: str = Field("1/1", description="'2/8': every eighth prompt, from the second")
+    shard: Shard = Field("1/1", description="'2/8': every eighth prompt, from the second")
     price: Price = Field(Price(), description="USD per million tokens: {input: 2.5, output: 10}")
     limits: Limits = Field(
         Limits(),
@@ -62,14 +63,6 @@ class TeacherGenConfig(Config):
     batch: bool = Field(
         False, description="ask through the OpenAI Batch API: half the price, within a day"
     )
-
-    @field_validator("shard")
-    @classmethod
-    def _a_part_of_a_whole(cls, shard: str) -> str:
-        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
-        if not found or int(found[1]) > int(found[2]):
-            raise ValueError(f"expected a shard such as 2/8, found '{shard}'")
-        return shard
 
     @field_validator("base_url")
     @classmethod
@@ -99,12 +92,6 @@ class TeacherGenConfig(Config):
             path = fetch(self.answers)
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
-
-    @property
-    def part(self) -> tuple[int, int]:
-        """The shard's first prompt, counted from 1, and its stride."""
-        first, _, of = self.shard.partition("/")
-        return int(first), int(of)
 
     def body(self) -> dict[str, Any]:
         """Return what every request has but its messages."""
@@ -162,7 +149,6 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
 @contextlib.contextmanager
 def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path) -> Iterator[Job]:
     """Open the journal for these prompts, and give the job of asking what is not in it."""
-    first, step = config.part
     share = digest([prompts.digest, config.shard])[:16]
     with open_journal(store_of(out), config.teacher(), share) as journal:
         yield Job(
@@ -170,7 +156,7 @@ def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path
             config.base_url,
             config.body(),
             lambda: (_request(row, config, given) for row in _rows(prompts, config)),
-            total=len(range(*slice(first - 1, None, step).indices(len(prompts)))),
+            total=len(range(*part_of(config.shard).indices(len(prompts)))),
             price=config.price,
             limits=config.limits,
             allowed_failures=config.max_failed_share * len(prompts),
@@ -198,8 +184,8 @@ def given_file(config: TeacherGenConfig) -> Path | None:
 
 def _rows(prompts: Prompts, config: TeacherGenConfig) -> Iterator[Prompt]:
     """Read the prompts of this shard."""
-    first, step = config.part
-    return itertools.islice(prompts.rows(), first - 1, None, step)
+    part = part_of(config.shard)
+    return itertools.islice(prompts.rows(), part.start, None, part.step)
 
 
 def _request(row: Prompt, config: TeacherGenConfig, given: Given) -> Request | None:

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Draws", "continuous"]
+__all__ = ["Draws", "continuous", "left_padded"]
 
 _ROOM = 64  # places
 
@@ -71,29 +71,34 @@ def continuous(
         rows: how many answers are under way at once.
         interrupted: asked after every token; True ends it.
     """
-    import torch
-
+    stop = set(stops)
     waiting = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
     batch = _Batch(model, draws)
-    stop = torch.tensor(sorted(stops), device=model.device)
-    with torch.inference_mode():
-        while (waiting or batch.rows) and not interrupted():
-            free = rows - len(batch.rows)
-            if waiting and free >= min(max(1, rows // 4), len(waiting)):
-                joining, waiting = waiting[:free], waiting[free:]
-                batch.join(joining, [prompts[n] for n in joining], [seeds[n] for n in joining])
+    while (waiting or batch.rows) and not interrupted():
+        free = rows - len(batch.rows)
+        if waiting and free >= min(max(1, rows // 4), len(waiting)):
+            joining, waiting = waiting[:free], waiting[free:]
+            batch.join(joining, [prompts[n] for n in joining], [seeds[n] for n in joining])
+        else:
+            batch.step()
+        keep = []
+        for r, row in enumerate(batch.rows):
+            if row.ids[-1] in stop or len(row.ids) == draws.most:
+                yield row.place, row.ids
             else:
-                batch.step()
-            last_R = batch.token_R
-            ended = torch.isin(last_R, stop).tolist()
-            keep = []
-            for r, row in enumerate(batch.rows):
-                if ended[r] or len(row.ids) == draws.most:
-                    yield row.place, row.ids
-                else:
-                    keep.append(r)
-            if len(keep) < len(batch.rows):
-                batch.keep(keep)
+                keep.append(r)
+        if len(keep) < len(batch.rows):
+            batch.keep(keep)
+
+
+def left_padded(prompts: Sequence[list[int]], padding: int, device: Any) -> Any:
+    """Return prompts as rows of ids, and their mask: (R, T) each."""
+    import torch
+
+    width = max(map(len, prompts))
+    ids = [[padding] * (width - len(row)) + row for row in prompts]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _cache() -> Any:
@@ -151,16 +156,13 @@ class _Batch:
         """Take prompts in, and draw their first tokens."""
         import torch
 
-        width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in prompts])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+        ids, mask = left_padded(prompts, 0, self._model.device)
         cache = _cache()
-        mask = mask.to(self._model.device)
         fresh = [
             _Row(place, [], self._draws.uniforms(seed))
             for place, seed in zip(places, seeds, strict=True)
         ]
-        token_R = self._forward(ids.to(mask.device), mask, cache, fresh)
+        token_R = self._forward(ids, mask, cache, fresh)
         if self.rows:
             self._merge(cache, mask)
             self.token_R = torch.cat([self.token_R, token_R])
@@ -179,16 +181,17 @@ class _Batch:
         import torch
 
         position = (mask_RT.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        logits_RV = self._model(
-            ids,
-            attention_mask=mask_RT,
-            position_ids=position,
-            cache=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
         uniform = [row.uniforms[len(row.ids)] for row in rows]
-        token_R = self._draws.draw(logits_RV, torch.tensor(uniform, device=logits_RV.device))
+        with torch.inference_mode():
+            logits_RV = self._model(
+                ids,
+                attention_mask=mask_RT,
+                position_ids=position,
+                cache=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            token_R = self._draws.draw(logits_RV, torch.tensor(uniform, device=ids.device))
         for row, token in zip(rows, token_R.tolist(), strict=True):
             row.ids.append(token)
         return token_R
@@ -201,14 +204,15 @@ class _Batch:
         if not kept:
             self._cache = None
             return
-        index = torch.tensor(kept, device=self._mask_RT.device)
-        self.token_R = self.token_R[index]
-        self._mask_RT = self._mask_RT[index]
-        start = int(self._mask_RT.any(0).int().argmax())
-        self._mask_RT = self._mask_RT[:, start:]
-        for layer in self._cache.layers:
-            keys, values = (x[index, :, start:] for x in (layer.keys, layer.values))
-            layer.put(keys, values, keys.shape[2] + _ROOM)
+        with torch.inference_mode():
+            index = torch.tensor(kept, device=self._mask_RT.device)
+            self.token_R = self.token_R[index]
+            self._mask_RT = self._mask_RT[index]
+            start = int(self._mask_RT.any(0).int().argmax())
+            self._mask_RT = self._mask_RT[:, start:]
+            for layer in self._cache.layers:
+                keys, values = (x[index, :, start:] for x in (layer.keys, layer.values))
+                layer.put(keys, values, keys.shape[2] + _ROOM)
 
     def _merge(self, cache: Any, mask: "Tensor") -> None:
         import torch
@@ -221,7 +225,8 @@ class _Batch:
             parts = [pad(x, (*after, width - x.shape[axis], 0)) for x in (one, other)]
             return torch.cat(parts)
 
-        for old, new in zip(self._cache.layers, cache.layers, strict=True):
-            keys = both(old.keys, new.keys, (0, 0))
-            old.put(keys, both(old.values, new.values, (0, 0)), width + _ROOM)
+        with torch.inference_mode():
+            for old, new in zip(self._cache.layers, cache.layers, strict=True):
+                keys = both(old.keys, new.keys, (0, 0))
+                old.put(keys, both(old.values, new.values, (0, 0)), width + _ROOM)
         self._mask_RT = both(self._mask_RT, mask, ())

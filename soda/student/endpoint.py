@@ -1,6 +1,7 @@
 """An OpenAI-compatible server that has the student: completions of token ids."""
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import aiohttp
 
 from soda.chat import ChatFormat
 from soda.errors import ModelError
+from soda.storage.store import one_line
 from soda.student.generate import Answer, Sampling, Seeds, seed_of
 
 __all__ = ["ask_endpoint"]
@@ -19,7 +21,7 @@ _ANSWER_SECONDS = 1800.0
 _PASSING = {408, 409, 429, 500, 502, 503, 504}
 
 
-def ask_endpoint(
+async def ask_endpoint(
     url: str,
     model: str,
     prompts: list[list[int]],
@@ -36,19 +38,8 @@ def ask_endpoint(
     Raises:
         ModelError: the server refuses, or does not answer after six tries.
     """
-    return asyncio.run(_ask_all(url.rstrip("/"), model, prompts, seeds, chat, sampling, done))
-
-
-async def _ask_all(
-    url: str,
-    model: str,
-    prompts: list[list[int]],
-    seeds: Seeds,
-    chat: ChatFormat,
-    sampling: Sampling,
-    done: Callable[[int], object],
-) -> list[Answer]:
-    key = os.environ.get("SODA_STUDENT_API_KEY")
+    url = url.rstrip("/")
+    key = _key()
     gate = asyncio.Semaphore(sampling.batch_size)
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -82,6 +73,13 @@ async def _ask_all(
                 task.cancel()
 
 
+def _key() -> str:
+    key = os.environ.get("SODA_STUDENT_API_KEY", "").strip()  # a mounted secret ends with a newline
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError("SODA_STUDENT_API_KEY: expected printable ASCII, found another character")
+    return key
+
+
 async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Any:
     wait = _FIRST_WAIT_SECONDS
     problem = ""
@@ -92,22 +90,34 @@ async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) 
         try:
             async with session.post(url, json=body) as answer:
                 if answer.status == 200:
-                    return await answer.json()
-                problem = f"status {answer.status}: {(await answer.text())[:200]}"
+                    return json.loads(await answer.read())
+                problem = f"status {answer.status}: {await answer.text(errors='replace')}"
                 if answer.status not in _PASSING:
                     break
         except (aiohttp.ClientError, TimeoutError) as error:
             problem = str(error) or type(error).__name__
-    raise ModelError(f"{url}: expected an answer of the student, found {problem}")
+        except ValueError as error:
+            problem = f"no JSON: {error}"
+            break
+    raise _refusal(url, f"expected an answer of the student, found {problem}")
+
+
+def _refusal(url: str, problem: str) -> ModelError:
+    """Return an error of one line, without the key: some servers repeat it."""
+    key = _key()
+    masked = problem.replace(key, "***") if key else problem
+    return ModelError(f"{url}: {one_line(ModelError(masked))}")
 
 
 def _read(found: Any, url: str, chat: ChatFormat) -> Answer:
     try:
         choice = found["choices"][0]
-        text, reason = choice["text"], choice["finish_reason"]
-        tokens = found.get("usage", {}).get("completion_tokens")
-    except (LookupError, TypeError) as error:
-        raise ModelError(f"{url}: expected a completion, found {str(found)[:200]}") from error
+        text, reason = choice["text"].strip(), choice["finish_reason"]
+        tokens = (found.get("usage") or {}).get("completion_tokens")
+    except (LookupError, TypeError, AttributeError) as error:
+        raise _refusal(url, f"expected a completion, found {found}") from error
+    if reason not in ("stop", "length"):
+        raise _refusal(url, f"expected finish_reason 'stop' or 'length', found {reason!r}")
     stopped = reason == "stop"
     counted = len(chat.answer_ids(text, stopped=stopped)) if tokens is None else int(tokens)
-    return Answer(text.strip(), stopped, counted)
+    return Answer(text, stopped, counted)

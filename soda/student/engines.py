@@ -1,5 +1,6 @@
 """What answers as the student: this process, vLLM, or a server that has it."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +44,7 @@ def transformers_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> E
 
 
 def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
-    """Return an engine that runs vLLM in this process, over all its GPUs.
+    """Return an engine that runs vLLM in this process, on one GPU; more GPUs take a shard each.
 
     Raises:
         ModelError: vLLM is not installed.
@@ -54,14 +55,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
         raise ModelError(
             "snapshot.engine: expected the package vllm; install soda-distill[vllm]"
         ) from error
-    import torch
-
-    model = LLM(
-        model=str(folder),
-        tensor_parallel_size=max(1, torch.cuda.device_count()),
-        enable_prefix_caching=True,
-        seed=sampling.seed,
-    )
+    model = LLM(model=str(folder), enable_prefix_caching=True, seed=sampling.seed)
 
     def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
         drawn = [
@@ -75,12 +69,14 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
             for seed in seeds
         ]
         outputs = model.generate([{"prompt_token_ids": ids} for ids in prompts], drawn)
-        found = [output.outputs[0] for output in outputs]
+        found = []
+        for output in outputs:
+            [one] = output.outputs
+            ids = list(one.token_ids)  # with the stop that ended it
+            text = chat.decode(ids[:-1] if ids[-1:] == [chat.end_of_turn] else ids)
+            found.append(Answer(text, one.finish_reason == "stop", len(ids)))
         done(len(found))
-        return [
-            Answer(chat.decode(one.token_ids), one.finish_reason == "stop", len(one.token_ids))
-            for one in found
-        ]
+        return found
 
     return answer
 
@@ -89,6 +85,6 @@ def endpoint_engine(url: str, model: str, chat: ChatFormat, sampling: Sampling) 
     """Return an engine that asks an OpenAI-compatible server, which has the student's weights."""
 
     def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
-        return ask_endpoint(url, model, prompts, seeds, chat, sampling, done)
+        return asyncio.run(ask_endpoint(url, model, prompts, seeds, chat, sampling, done))
 
     return answer

@@ -9,7 +9,7 @@ import numpy as np
 
 from soda.chat import ChatFormat
 from soda.errors import ModelError
-from soda.student.continuous import Draws, continuous
+from soda.student.continuous import Draws, continuous, left_padded
 from soda.weights import load_causal_lm
 
 __all__ = [
@@ -167,17 +167,15 @@ def _in_batches(
     for start in range(0, len(order), sampling.batch_size):
         places = order[start : start + sampling.batch_size]
         rows = [prompts[place] for place in places]
-        width = max(map(len, rows))
-        ids = torch.tensor([[chat.pad] * (width - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        ids, mask = left_padded(rows, chat.pad, model.device)
         torch.manual_seed(seed_of([seeds[place] for place in places]))
         with torch.inference_mode():
             out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
+                input_ids=ids,
+                attention_mask=mask,
                 generation_config=_generation_config(chat, sampling, stops),
             )
-        for place, row in zip(places, out[:, width:].tolist(), strict=True):
+        for place, row in zip(places, out[:, ids.shape[1] :].tolist(), strict=True):
             ends = (n + 1 for n, token in enumerate(row) if token in stops)
             yield place, row[: next(ends, len(row))]  # what follows is padding
 

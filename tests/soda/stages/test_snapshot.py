@@ -11,6 +11,8 @@ import pytest
 import soda
 from soda.chat import ChatFormat
 from soda.errors import ConfigError
+from soda.stages.snapshot import SnapshotConfig, _Groups
+from soda.student.generate import Answer
 from tests.fakes.artifacts import make_prompts
 
 
@@ -97,6 +99,31 @@ def test_an_endpoint_is_named_with_its_engine_only(made, tmp_path):
         snapshot(made, tmp_path / "one", endpoint="http://localhost")
     with pytest.raises(ConfigError, match="expected a shard such as 2/8, found '3/2'"):
         snapshot(made, tmp_path / "other", shard="3/2")
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://me:canary@host/v1", "expected no user or password in the URL, found one"),
+        ("host/v1", "expected http:// or https://, found 'host/v1'"),
+    ],
+)
+def test_an_endpoint_is_a_url_without_a_password(made, tmp_path, url, found):
+    asked = {"engine": "endpoint", "endpoint": url, "endpoint_model": "student"}
+    with pytest.raises(ConfigError, match=found) as caught:
+        snapshot(made, tmp_path / "one", **asked)
+    assert "canary" not in str(caught.value)
+
+
+def test_of_two_that_finish_a_group_the_first_counts(made, tmp_path):
+    """On a GPU two runs may differ by rounding: what is kept is what both hand over."""
+    config = SnapshotConfig(max_new_tokens=8)
+    ours, theirs = (
+        _Groups(tmp_path / "student", made["prompts"], made["base"], config) for _ in range(2)
+    )
+    first, second = {"p": [Answer("first", True, 2)]}, {"p": [Answer("second", True, 2)]}
+    assert ours.write(0, first) == first
+    assert theirs.write(0, second) == first
 
 
 def test_a_new_teacher_leaves_the_snapshot_as_it_is(made, tmp_path, monkeypatch):

@@ -13,16 +13,17 @@ import soda
 from soda.chat import ChatFormat
 from soda.errors import ModelError
 from soda.student import endpoint
-from soda.student.engines import transformers_engine, vllm_engine
-from soda.student.generate import Sampling, load_model, sample_ids
+from soda.student.engines import endpoint_engine, transformers_engine, vllm_engine
+from soda.student.generate import Answer, Sampling, load_model, sample_ids
 
 
 class Server:
     """Completions of a real model, with faults to come first."""
 
     def __init__(self, folder, faults=()):
-        self.chat = ChatFormat.load(folder)
-        self.model = load_model(folder)
+        if folder is not None:
+            self.chat = ChatFormat.load(folder)
+            self.model = load_model(folder)
         self.faults = list(faults)
         self.requests = []
         self.lock = threading.Lock()
@@ -48,7 +49,8 @@ def serving(server):
             status, answer = 200, None
             if server.faults:
                 status, answer = server.faults.pop(0)
-            data = json.dumps(answer or server.complete(body)).encode()
+            answer = answer or server.complete(body)
+            data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Content-Type", "application/json")
@@ -68,6 +70,11 @@ def serving(server):
         httpd.shutdown()
         thread.join()
         httpd.server_close()
+
+
+@pytest.fixture
+def chat(made):
+    return ChatFormat.load(made["base"].path)
 
 
 def snapshot(made, out, **config):
@@ -116,6 +123,37 @@ def test_a_server_that_will_not_answer_is_refused_in_one_line(
     assert not (tmp_path / "remote").exists()
 
 
+STOP = {"text": "one", "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ((200, "no\n  JSON\n"), "found no JSON: Expecting value"),
+        ((404, "<html>\n<h1>404</h1>\n</html>"), "found status 404: <html> <h1>404</h1> </html>"),
+        ((401, "canary-key is not it"), r"found status 401: \*\*\* is not it"),
+        ((200, {"choices": [{**STOP, "text": None}]}), "expected a completion, found"),
+        ((200, {"choices": [{**STOP, "finish_reason": "abort"}]}), "'length', found 'abort'"),
+        ((200, [STOP]), "expected a completion, found"),
+    ],
+)
+def test_an_odd_reply_is_refused_in_one_line_without_the_key(monkeypatch, chat, reply, found):
+    monkeypatch.setenv("SODA_STUDENT_API_KEY", "canary-key\n")
+    with serving(Server(None, [reply])) as url:
+        ask = endpoint_engine(url, "student", chat, Sampling(0, 1, 8, 0, 1))
+        with pytest.raises(ModelError, match=found) as caught:
+            ask([[5]], [[0]], lambda _: None)
+    assert "\n" not in str(caught.value) and "canary-key" not in str(caught.value)
+
+
+def test_tokens_that_a_server_does_not_count_are_counted_here(chat):
+    replies = [(200, {"choices": [STOP], "usage": None})]
+    with serving(Server(None, replies)) as url:
+        ask = endpoint_engine(url, "student", chat, Sampling(0, 1, 8, 0, 1))
+        found = ask([[5]], [[0]], lambda _: None)
+    assert found == [Answer("one", True, len(chat.answer_ids("one", stopped=True)))]
+
+
 def test_nobody_at_the_address_is_refused(made, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "_FIRST_WAIT_SECONDS", 0.001)
     asked = {"engine": "endpoint", "endpoint": "http://127.0.0.1:9/v1", "endpoint_model": "m"}
@@ -137,8 +175,8 @@ def test_vllm_is_given_ids_seeds_and_the_end_of_turn(made, monkeypatch):
             seen.append(seed)
 
     class LLM:
-        def __init__(self, *, model, tensor_parallel_size, enable_prefix_caching, seed):
-            assert model == str(folder) and tensor_parallel_size >= 1
+        def __init__(self, *, model, enable_prefix_caching, seed):
+            assert model == str(folder) and enable_prefix_caching
             self.model = load_model(folder)
 
         def generate(self, asked, drawn):
