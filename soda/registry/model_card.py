@@ -9,14 +9,12 @@ __all__ = ["render_card"]
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [soda, distillation, dpo]
+tags: [distillation, {method}]
 ---
 
 # {name}
 
-A small student distilled from `{teacher}` with SODA (arXiv 2604.03873): the teacher's answers are
-chosen, the base student's own answers, sampled once before training, are rejected, and {method}
-trains the student on those pairs.
+A small student distilled from `{teacher}` with {how}
 
 ## Held-out figures
 
@@ -47,15 +45,26 @@ faults and the base's. The terms of teacher and base model apply.
 ```
 """
 
+_HOW = {
+    "soda": "SODA (arXiv 2604.03873): the teacher's answers are chosen, the base\n"
+    "student's own answers, sampled once before training, are rejected, and {sft}{loss}\n"
+    "trains the student on those pairs.",
+    "seqkd": "SeqKD: fine-tuning on the teacher's answers.",
+    "gad": "GAD (arXiv 2511.10643): {sft}a discriminator learns to tell\n"
+    "the teacher's answers from the student's, and GRPO trains the student to pass.",
+}
+
 
 def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Return the card of one registered version."""
     train = lineage["train_config"]
     sft = f"{train['sft_epochs']} epoch(s) of SFT, then " if train["sft_epochs"] else ""
+    how = _HOW[train["method"]].format(sft=sft, loss=train["loss"].upper())
     return _CARD.format(
         name=lineage["name"],
         teacher=lineage["teacher"]["model"],
-        method=f"{sft}{train['loss'].upper()}",
+        method=train["method"],
+        how=how,
         prompts=figures["prompts"],
         split=figures["split"],
         rows="\n".join(_row(metric) for metric in figures["metrics"].values()),
