@@ -136,20 +136,32 @@ def paged(
         ModelError: it could not answer every prompt.
     """
     from transformers import ContinuousBatchingConfig
+    from transformers.generation.continuous_batching.utils import WorkloadHints
 
-    seed = seed_of(seeds)
-    found = model.generate_batch(
-        list(prompts),
-        generation_config=_generation_config(chat, sampling, stops),
-        continuous_batching_config=ContinuousBatchingConfig(seed=seed, **settings),
+    manager = model.init_continuous_batching(
+        _generation_config(chat, sampling, stops),
+        ContinuousBatchingConfig(seed=seed_of(seeds), **settings),
+        WorkloadHints(max(map(len, prompts)), sampling.max_new_tokens, len(prompts)),
     )
-    problems = [output.error for output in found.values() if output.error is not None]
-    if problems or len(found) < len(prompts):
-        answered = len(found) - len(problems)
-        why = problems[0] if problems else "it ended early"
-        raise ModelError(f"expected {len(prompts)} answers, found {answered}: {why}")
-    for place, output in enumerate(found.values()):
-        yield place, list(output.generated_tokens)
+    manager.warmup()
+    # `generate_batch` starts its thread first: then timing decides what is drawn with what.
+    names = manager.add_requests(list(prompts))
+    places = {name: place for place, name in enumerate(names)}
+    manager.start()
+    try:
+        while places:
+            output = manager.get_result(timeout=1)
+            if output is None and manager.is_running():
+                continue
+            if output is None or output.error is not None:
+                found = len(prompts) - len(places)
+                why = "it ended early" if output is None else output.error
+                raise ModelError(f"expected {len(prompts)} answers, found {found}: {why}")
+            if output.is_finished():
+                yield places.pop(output.request_id), list(output.generated_tokens)
+    finally:
+        manager.stop(hard_stop=True)
+        manager.destroy()
 
 
 def _in_batches(

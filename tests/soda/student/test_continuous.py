@@ -1,5 +1,7 @@
 """Continuous batching gives the tokens that `generate` gives, and draws from the distribution."""
 
+import time
+
 import pytest
 import torch
 from transformers import (
@@ -9,6 +11,7 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
+from transformers.generation.continuous_batching import ContinuousBatchingManager
 
 from soda.chat import ChatFormat
 from soda.errors import ModelError
@@ -88,6 +91,24 @@ def test_every_way_gives_the_same_greedy_tokens(model, chat):
     assert dict(generate._in_batches(model, chat, asked, GREEDY, seeds, stops)) == found
     settings = {"num_blocks": 16, "page_size": 32, "max_batch_tokens": 64}
     assert dict(paged(model, chat, asked, GREEDY, seeds, stops, **settings)) == found
+
+
+def test_paging_draws_the_same_whatever_the_timing(model, chat, monkeypatch):
+    asked, sampling = prompts(), Sampling(0.8, 0.9, 12, 3, 4)
+    seeds, stops = [[0]] * len(asked), stop_ids(model, chat)
+    settings = {"num_blocks": 16, "page_size": 32, "max_batch_tokens": 64}
+    before = model.config._attn_implementation
+    quick = dict(paged(model, chat, asked, sampling, seeds, stops, **settings))
+    add = ContinuousBatchingManager.add_request
+
+    def slowly(*arguments, **values):
+        time.sleep(0.03)
+        return add(*arguments, **values)
+
+    monkeypatch.setattr(ContinuousBatchingManager, "add_request", slowly)
+    assert dict(paged(model, chat, asked, sampling, seeds, stops, **settings)) == quick
+    assert dict(paged(model, chat, asked, sampling, [[1]] * len(asked), stops, **settings)) != quick
+    assert model.config._attn_implementation == before
 
 
 def test_a_request_that_paging_cannot_answer_is_refused(model, chat):
