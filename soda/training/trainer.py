@@ -118,6 +118,10 @@ class Trainer:
         return None
 
 
+class _Interrupted(Exception):  # noqa: N818 - it says what happened
+    """SIGTERM came while the validation pairs were looked at."""
+
+
 class _PhaseRun:
     """One phase of a trainer, from its start or from a checkpoint."""
 
@@ -149,6 +153,8 @@ class _PhaseRun:
         """Return why training stopped, or None."""
         trainer, phase = self._trainer, self._phase
         if not self._was_checked() and not self._check(self._done):
+            if self._problem is None:
+                self._leave()
             return self._back()
         trainee: Trainee = self._policy
         if phase.name == "discriminator":
@@ -262,6 +268,10 @@ class _PhaseRun:
         """Tell whether to leave at once; several processes leave together, after a step."""
         return self._trainer.interrupt.came and self._trainer.processes.count == 1
 
+    def _may_go_on(self, count: int) -> None:
+        if self.interrupted():
+            raise _Interrupted
+
     def sees(self, position: Position, steps: int, figures: dict[str, float]) -> bool:
         """Look for what must not go on, before the weights change."""
         health = self._trainer.settings.health
@@ -288,10 +298,16 @@ class _PhaseRun:
         return self._problem is None
 
     def _check(self, position: Position) -> bool:
-        """Look at the validation pairs, then save; return whether to go on."""
+        """Look at the validation pairs, then save; return whether to go on.
+
+        SIGTERM ends it: there is time to save the state, and the resumed run looks first.
+        """
         trainer, name = self._trainer, f"{self._phase.name}-check"
         if self._watches:
-            figures = self._figures()
+            try:
+                figures = self._figures()
+            except _Interrupted:
+                return False
             if trainer.processes.main:
                 trainer.metrics.write(position, name, figures)
             say(
@@ -309,7 +325,11 @@ class _PhaseRun:
         """Return the means over the validation pairs, and over sampled answers."""
         trainer = self._trainer
         found = logps_of_answers(
-            self._policy, trainer.validation, trainer.processes, self._phase.batch_tokens
+            self._policy,
+            trainer.validation,
+            trainer.processes,
+            self._phase.batch_tokens,
+            self._may_go_on,
         )
         policy = dict(trainer.processes.gather(list(found)))
         logps = Reference(policy).of(trainer.validation, "cpu")
