@@ -11,6 +11,7 @@ recomputed) over the matrix rate that is measured on the same device in the same
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -235,7 +236,7 @@ def trl_run(folder: Path, examples: list[Any], steps: int, batch: int, best: boo
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="<eos>"
     )
-    found = __import__("importlib.util").util.find_spec("flash_attn") is not None
+    found = importlib.util.find_spec("flash_attn") is not None
     attention = "flash_attention_2" if cuda and best and found else "sdpa"
     print(f"attention: {attention}", file=sys.stderr)
     model = AutoModelForCausalLM.from_pretrained(

@@ -106,7 +106,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
 
 
 def local_batches(
-    trainee: "Trainee",
+    trainee: Trainee,
     examples: Sequence[Example],
     processes: Processes,
     batch_tokens: int,
