@@ -1,5 +1,6 @@
 """Pipelines -> the spec that a cluster runs."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,25 @@ from soda.errors import ConfigError
 from soda.stage import STAGES, load_stage
 from soda.storage import is_remote
 
-__all__ = ["PIPELINES", "compile_pipeline", "read_recipe"]
+__all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 
 PIPELINES = {"distill": build_distill}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what `python -m pipelines compile` takes."""
+    command.add_argument("--pipeline", default="distill", choices=list(PIPELINES))
+    command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")
+    command.add_argument("--out", type=Path, default=Path("build/distill.yaml"))
+    command.add_argument("--store", default="", help="gs:// or s3:// location; else a volume claim")
+
+
+def run_command(parsed: argparse.Namespace) -> int:
+    """Compile one pipeline and print where its spec is."""
+    arguments = read_recipe(parsed.recipe) if parsed.recipe else None
+    compile_pipeline(parsed.pipeline, parsed.out, arguments=arguments, store=parsed.store)
+    print(parsed.out)
+    return 0
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:

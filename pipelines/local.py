@@ -1,5 +1,6 @@
 """Run a compiled pipeline on this machine, each component in a process of its own."""
 
+import argparse
 import contextlib
 import os
 import warnings
@@ -10,14 +11,37 @@ from typing import Any
 import yaml
 from kfp import components, local
 
+from pipelines.compile import compile_pipeline, read_recipe
+from pipelines.summary import summarize
 from soda.errors import SodaError
 from soda.kinds import Registration
 
-__all__ = ["PipelineFailed", "run_compiled", "start_runner"]
+__all__ = ["PipelineFailed", "add_arguments", "run_command", "run_compiled", "start_runner"]
+
+_NEXT = """
+next:   .venv/bin/python -m soda train --help        what a recipe can change
+        SODA_TEACHER_BASE_URL=... SODA_TEACHER_MODEL=... SODA_TEACHER_API_KEY=... make quickstart"""
 
 
 class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
     """A step failed; its own lines above say why."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what `python -m pipelines run` takes."""
+    command.add_argument("--recipe", type=Path, required=True)
+    command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
+
+
+def run_command(parsed: argparse.Namespace) -> int:
+    """Compile `distill`, run it here and print what came of it."""
+    arguments = read_recipe(parsed.recipe)
+    spec = parsed.root / "distill.yaml"
+    compile_pipeline("distill", spec)
+    registration = run_compiled(spec, arguments, parsed.root)
+    print(summarize(registration, arguments["register_config"]["registry"]))
+    print(_NEXT)
+    return 0
 
 
 def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Registration:
