@@ -11,10 +11,13 @@ import os
 import random
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 import soda
 from bench.measure import table
@@ -31,9 +34,16 @@ UNDER_WAY = 8
 def killed_after(
     seconds: float, work: Callable[[], object], number: signal.Signals = signal.SIGKILL
 ) -> bool:
-    """Do the work in a process of its own and kill it; returns whether it had come to its end."""
+    """Do the work in a process of its own and kill it; returns whether it had come to its end.
+
+    Raises:
+        RuntimeError: the work failed, or did not end within a minute of the signal.
+    """
     child = os.fork()
     if not child:
+        # tqdm's own is one semaphore for parent and children: a child that is killed with it in
+        # its hand would stop all that come after
+        tqdm.set_lock(threading.RLock())
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
             work()
@@ -42,16 +52,28 @@ def killed_after(
         except BaseException:
             os._exit(1)
         os._exit(0)
+    status = _ended(child, seconds)
+    if status is not None:
+        if status:
+            raise RuntimeError(f"the work ended with {os.waitstatus_to_exitcode(status)}")
+        return True
+    os.kill(child, number)
+    status = _ended(child, 60)
+    if status is None:
+        os.kill(child, signal.SIGKILL)
+        raise RuntimeError(f"the work did not end within 60 s of {number.name}")
+    return status == 0
+
+
+def _ended(child: int, seconds: float) -> int | None:
+    """Wait for a process; return its status, or None if it still runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            if status:
-                raise RuntimeError(f"the work ended with {os.waitstatus_to_exitcode(status)}")
-            return True
+            return status
         time.sleep(0.001)
-    os.kill(child, number)
-    return os.waitpid(child, 0)[1] == 0
+    return None
 
 
 def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
@@ -69,7 +91,7 @@ def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
 
         killed, begin, over = 0, time.monotonic(), False
         while not over:
-            limit = moments.uniform(0.02, 0.5) if killed < kills else 3600
+            limit = moments.uniform(0.02, 0.5) if killed < kills else 600
             over = killed_after(limit, lambda: generate(root / "killed" / "out"))
             killed += not over
         took = time.monotonic() - begin

@@ -43,6 +43,7 @@ RECIPE: dict[str, Any] = {
     "check_every_steps": 3,
     "health": {"chosen_reward": "off", "accuracy": "off", "answers": 0},
 }
+LONGEST = 300.0  # seconds that an undisturbed run may take on a busy machine
 SHORT = {"adversarial": {"rollouts": 2, "max_new_tokens": 4}, "epochs": 4}  # GAD's steps are dear
 
 
@@ -69,7 +70,7 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
         return soda.run("train", inputs=inputs, config=values, out=root / name / "model")
 
     begin = time.monotonic()
-    killed_after(3600, lambda: train("alone"))
+    killed_after(LONGEST, lambda: train("alone"))
     whole = time.monotonic() - begin
     alone = soda.Model.open(root / "alone" / "model", verify=True)
     count = {signal.SIGTERM: 0, signal.SIGKILL: 0}
@@ -79,7 +80,7 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
         again = functools.partial(train, f"killed-{runs}")
         while not over:
             number = moments.choice(list(count))
-            limit = moments.uniform(0, whole / 4) if sum(count.values()) < kills else 3600
+            limit = moments.uniform(0, whole / 4) if sum(count.values()) < kills else LONGEST
             begin = time.monotonic()
             over = killed_after(limit, again, number)
             if not over:
