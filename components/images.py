@@ -4,7 +4,6 @@ import os
 
 __all__ = ["CPU", "GPU"]
 
-# A release replaces these by digests; a build of your own sets SODA_REGISTRY when it compiles.
-_REGISTRY = os.environ.get("SODA_REGISTRY", "ghcr.io/soda-distill")
-CPU = f"{_REGISTRY}/soda-cpu-python:0.1.0"
-GPU = f"{_REGISTRY}/soda-gpu-python:0.1.0"
+# A release sets both to digests when it compiles; a build of your own, to its own names.
+CPU = os.environ.get("SODA_CPU_IMAGE", "ghcr.io/soda-distill/soda-cpu:0.1.0")
+GPU = os.environ.get("SODA_GPU_IMAGE", "ghcr.io/soda-distill/soda-gpu:0.1.0")

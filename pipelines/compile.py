@@ -7,64 +7,97 @@ from typing import Any
 
 from kfp import compiler
 
-from pipelines.distill.pipeline import build_distill
+from pipelines.distill.pipelines import PIPELINES, build
+from pipelines.parameters import RECIPE
 from soda.config import load_recipe
 from soda.errors import ConfigError
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
 from soda.storage import is_remote
 
 __all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 
-PIPELINES = {"distill": build_distill}
-
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `python -m pipelines compile` takes."""
-    command.add_argument("--pipeline", default="distill", choices=list(PIPELINES))
+    command.description = "Write a pipeline's spec, for upload to any Kubeflow Pipelines v2."
+    command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")
-    command.add_argument("--out", type=Path, default=Path("build/distill.yaml"))
-    command.add_argument("--store", default="", help="gs:// or s3:// location; else a volume claim")
+    command.add_argument("--out", type=Path, help="build/PIPELINE.yaml if left out")
+    command.add_argument("--store", default="", help="gs:// or s3:// location: the run's default")
+    command.add_argument("--volume", action="store_true", help="mount a claim for the store")
+    command.add_argument(
+        "--nodes", action="store_true", help="train as a TrainJob on several nodes; needs --volume"
+    )
 
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Compile one pipeline and print where its spec is."""
-    arguments = read_recipe(parsed.recipe) if parsed.recipe else None
-    compile_pipeline(parsed.pipeline, parsed.out, arguments=arguments, store=parsed.store)
-    print(parsed.out)
+    out = parsed.out or Path("build") / f"{parsed.pipeline}.yaml"
+    compile_pipeline(
+        parsed.pipeline,
+        out,
+        arguments=read_recipe(parsed.recipe, parsed.pipeline) if parsed.recipe else None,
+        store=parsed.store,
+        volume=parsed.volume,
+        nodes=parsed.nodes,
+    )
+    print(out)
     return 0
 
 
-def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
+def read_recipe(path: Path, pipeline: str = "distill") -> dict[str, Any]:
     """Read a recipe as pipeline arguments, every stage's values checked and pinned.
 
     Raises:
         ConfigError: the recipe is wrong; nothing was started.
     """
-    recipe = load_recipe(path, STAGES)
-    return {
-        f"{name.replace('-', '_')}_config": load_stage(name)
+    recipe = load_recipe(path, RECIPE)
+    arguments: dict[str, Any] = {
+        f"recipe_{name.replace('-', '_')}": load_stage(name)
         .config.parse(recipe.get(name, {}))
         .model_dump(mode="json", exclude_none=True)  # Kubeflow cannot hold None
-        for name in STAGES
+        for name in RECIPE
+        if not (pipeline == "compare" and name == "register")  # it registers nothing
     }
+    if pipeline != "refresh":  # there, watch finds it
+        arguments["teacher_identity"] = arguments["recipe_teacher_gen"]["identity"]
+    return arguments
 
 
 def compile_pipeline(
-    name: str, out: Path, *, arguments: Mapping[str, Any] | None = None, store: str = ""
+    name: str,
+    out: Path,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    store: str = "",
+    volume: bool = False,
+    nodes: bool = False,
 ) -> None:
     """Write a pipeline's spec; arguments become the defaults of its parameters.
 
     Args:
-        store: a gs:// or s3:// location for the store, or "" for a volume of the cluster.
+        name: one of `PIPELINES`.
+        out: the file to write.
+        arguments: values by parameter.
+        store: the store's default; "": a run has to name it.
+        volume: mount a volume for the store.
+        nodes: train on several nodes.
 
     Raises:
-        ConfigError: `out` is no YAML file, or the store is in no bucket.
+        ConfigError: `out` is no YAML file, or the options do not go together.
     """
     if out.suffix != ".yaml":
         raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
-    if store and not is_remote(store):
-        raise ConfigError(f"--store: expected gs:// or s3://, found '{store}'")
+    if store and is_remote(store) == volume:
+        expected = "a folder on the volume" if volume else "gs:// or s3://"
+        raise ConfigError(f"--store: expected {expected}, found '{store}'")
+    if nodes and not volume:
+        raise ConfigError("--nodes: expected --volume, which all nodes share, found none")
+    if nodes and name == "compare":
+        raise ConfigError("--nodes: expected distill or refresh, found compare")
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(
-        PIPELINES[name](store), str(out), pipeline_parameters=dict(arguments or {})
+        build(name, store=store, volume=volume, nodes=nodes),
+        str(out),
+        pipeline_parameters=dict(arguments or {}),
     )

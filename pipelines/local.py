@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from kfp import components, local
 
-from pipelines.compile import compile_pipeline, read_recipe
+from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from pipelines.summary import summarize
 from soda.errors import SodaError
 from soda.kinds import Registration
@@ -30,22 +30,33 @@ class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `python -m pipelines run` takes."""
     command.add_argument("--recipe", type=Path, required=True)
+    command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
+    command.add_argument(
+        "--containers", action="store_true", help="each step in its image, on a Docker engine"
+    )
 
 
 def run_command(parsed: argparse.Namespace) -> int:
-    """Compile `distill`, run it here and print what came of it."""
-    arguments = read_recipe(parsed.recipe)
-    spec = parsed.root / "distill.yaml"
-    compile_pipeline("distill", spec)
-    registration = run_compiled(spec, arguments, parsed.root)
-    print(summarize(registration, arguments["register_config"]["registry"]))
-    print(_NEXT)
+    """Compile a pipeline, run it here and print what came of it."""
+    arguments = read_recipe(parsed.recipe, parsed.pipeline)
+    spec = parsed.root / f"{parsed.pipeline}.yaml"
+    compile_pipeline(parsed.pipeline, spec)
+    made = run_compiled(spec, arguments, parsed.root, containers=parsed.containers)
+    if "register" in made:
+        registration = Registration.open(made["register"] / "registration")
+        print(summarize(registration, arguments["recipe_register"]["registry"]))
+        print(_NEXT)
+    elif "compare" in made:
+        print((made["compare"] / "summary").read_text(encoding="utf-8"))
+        print(f"page: {made['compare'] / 'page'}")
     return 0
 
 
-def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Registration:
-    """Run a compiled spec and return what it registered.
+def run_compiled(
+    spec: Path, arguments: Mapping[str, Any], root: Path, *, containers: bool = False
+) -> dict[str, Path]:
+    """Run a compiled spec and return the folder of every step that ran, by its name.
 
     Journals, checkpoints and finished artifacts go to SODA_STORE, or else to `root/store`, under
     keys made of code, config and inputs: a run repeats only what changed, and goes on where a
@@ -54,31 +65,48 @@ def run_compiled(spec: Path, arguments: Mapping[str, Any], root: Path) -> Regist
     Retries are left out: they wait minutes for what a cluster may do to a pod, and nothing does
     that here.
 
+    Args:
+        spec: the compiled pipeline.
+        arguments: values of its parameters.
+        root: where everything goes.
+        containers: run each step in its image, on the Docker engine of this machine.
+
     Raises:
         PipelineFailed: a step failed.
     """
-    os.environ.setdefault("SODA_STORE", str((root / "store").absolute()))
-    with start_runner(root / "pipeline"):
+    store = os.environ.get("SODA_STORE") or str((root / "store").absolute())
+    arguments = {"store": store, "images": [], **arguments}
+    place = root / "pipeline"
+    before = set(place.glob("*"))
+    with start_runner(place, containers=containers):
         pipeline = components.load_component_from_text(_without_retries(spec))
         try:
-            task = pipeline(**arguments)
+            pipeline(**arguments)
         except RuntimeError as error:
             raise PipelineFailed(f"the pipeline stopped: {error}; run it again to go on") from error
-    return Registration.open(task.output.path)
+    [made] = set(place.glob("*")) - before
+    return {folder.name: folder for folder in made.iterdir()}
 
 
 @contextlib.contextmanager
-def start_runner(root: Path) -> Iterator[None]:
+def start_runner(root: Path, *, containers: bool = False) -> Iterator[None]:
     """Let pipelines and components that are called in the block run on this machine."""
+    runner: Any = local.SubprocessRunner(use_venv=False)
+    if containers:
+        from pipelines.containers import make_runner
+
+        runner = make_runner(root)
     with warnings.catch_warnings():
         # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
         warnings.simplefilter("ignore")
-        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+        local.init(runner=runner, pipeline_root=str(root))
         yield
 
 
 def _without_retries(spec: Path) -> str:
     documents = list(yaml.safe_load_all(spec.read_text(encoding="utf-8")))
-    for task in documents[0]["root"]["dag"]["tasks"].values():
-        task.pop("retryPolicy", None)
+    parts = [documents[0]["root"], *documents[0]["components"].values()]
+    for part in parts:
+        for task in part.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
     return yaml.safe_dump_all(documents)

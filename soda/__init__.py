@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 from soda.errors import SodaError
 from soda.kinds import Model, Pairs, Prompts, Registration, Report, Responses
-from soda.launch import launch
+from soda.launch import launch, show
 from soda.stage import STAGES, run
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "__version__",
     "launch",
     "run",
+    "show",
 ]

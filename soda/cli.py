@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib
 import importlib.util
 import inspect
 import sys
@@ -29,6 +30,14 @@ One command for each stage; each makes one artifact, a folder, from finished one
 """
 _EPILOG = """`soda STAGE --help` explains a stage and the values a recipe can give it.
 The whole pipeline: python -m pipelines run --recipe pipelines/distill/recipes/quickstart.yaml"""
+
+# What is no stage. Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
+_TOOLS = {
+    "recorded-teacher": ("soda.teacher.recorded", "serve recorded answers on loopback"),
+    "plan": ("soda.plan", "what teacher-gen will ask, take and cost"),
+    "preflight": ("soda.preflight", "whether a run can work here, in seconds"),
+    "watch": ("soda.watch", "whether the teacher is another than the champion's"),
+}
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -62,18 +71,12 @@ def _dispatch(words: list[str]) -> None:
         )
         if name == wanted:  # only the wanted stage is imported: `soda --help` stays fast
             _describe(command, name)
-    recorded = commands.add_parser("recorded-teacher", help="serve recorded answers on loopback")
-    if wanted == "recorded-teacher":
-        from soda.teacher import recorded as server
-
-        server.add_arguments(recorded)
-        raise SystemExit(server.serve_from_command_line(parser.parse_args(words)))
-    plan = commands.add_parser("plan", help="what teacher-gen will ask, take and cost")
-    if wanted == "plan":
-        from soda import plan as planning
-
-        planning.add_arguments(plan)
-        raise SystemExit(planning.plan_from_command_line(parser.parse_args(words)))
+    for name, (path, text) in _TOOLS.items():
+        command = commands.add_parser(name, help=text)
+        if name == wanted:
+            module = importlib.import_module(path)
+            module.add_arguments(command)
+            raise SystemExit(module.run_command(parser.parse_args(words)))
     _run_stage(parser.parse_args(words))
 
 

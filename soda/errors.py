@@ -3,10 +3,12 @@
 __all__ = [
     "ArtifactError",
     "BudgetError",
+    "ClusterError",
     "ConfigError",
     "DataError",
     "MissingObject",
     "ModelError",
+    "RegistryError",
     "SodaError",
     "StorageError",
     "TeacherError",
@@ -47,3 +49,11 @@ class StorageError(SodaError):
 
 class MissingObject(StorageError):  # noqa: N818 - what was found, not what went wrong
     """An object or file is not there."""
+
+
+class ClusterError(SodaError):
+    """Kubeflow Pipelines refused, or could not be reached."""
+
+
+class RegistryError(SodaError):
+    """A model registry refused, could not be reached, or holds another model under the version."""

@@ -1,4 +1,4 @@
-"""The six kinds of artifact that stages hand to one another."""
+"""The kinds of artifact that stages hand to one another."""
 
 import json
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from typing import Any
 
 from soda.artifact import Artifact
 from soda.rows import Pair, Prompt, Response, Split
-from soda.writer import Writer
+from soda.writer import LOGS, Writer
 
-__all__ = ["Model", "Pairs", "Prompts", "Registration", "Report", "Responses"]
+__all__ = ["Comparison", "Model", "Pairs", "Prompts", "Registration", "Report", "Responses"]
 
 
 class Prompts(Artifact):
@@ -90,6 +90,22 @@ class Report(Artifact):
         figures: dict[str, Any] = json.loads((self.path / "report.json").read_bytes())
         return figures
 
+    def log(self, name: str) -> Any:
+        """Read what is no part of the result: `teacher`, a fingerprint of it, or `cost`."""
+        return json.loads((self.path / LOGS / f"{name}.json").read_bytes())
+
+    def numbers(self) -> dict[str, float]:
+        """Return the figures after training by the name of their metric."""
+        return {key: metric["after"]["mean"] for key, metric in self.figures()["metrics"].items()}
+
+    def answers_right(self) -> list[list[int]]:
+        """Count checkable answers: rows right and wrong before, columns right and wrong after."""
+        counts = [[0, 0], [0, 0]]
+        for row in self.read_rows("samples.jsonl"):
+            if row["before_right"] is not None:
+                counts[not row["before_right"]][not row["after_right"]] += 1
+        return counts
+
 
 class Registration(Artifact):
     """What the registry did with a model: its version, and whether it is the champion now."""
@@ -97,8 +113,16 @@ class Registration(Artifact):
     kind = "registration"
     reusable = False
     FILE = "registration.json"
+    CARD = "card.md"
 
     def facts(self) -> dict[str, Any]:
         """Read the registration."""
         facts: dict[str, Any] = json.loads((self.path / self.FILE).read_bytes())
         return facts
+
+
+class Comparison(Artifact):
+    """Several trainings side by side: `comparison.json`, and what they cost in `logs/`."""
+
+    kind = "comparison"
+    PAGES = (f"{LOGS}/comparison.html", f"{LOGS}/comparison.md")  # they show times, too

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,11 @@ from typing import Any
 import yaml
 
 from soda.artifact import Artifact
-from soda.errors import SodaError
+from soda.errors import ArtifactError, SodaError
 from soda.stage import prepare
 from soda.training.interrupt import listen
 
-__all__ = ["launch", "refuse"]
+__all__ = ["launch", "launch_on_nodes", "refuse", "show"]
 
 _DISTRIBUTED = {"train"}  # the stages that several processes can share
 
@@ -42,16 +43,23 @@ def _run(command: list[str]) -> int:
 
 
 def launch(
-    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+    name: str,
+    *,
+    inputs: Mapping[str, str | Path],
+    config: Mapping[str, Any],
+    out: str | Path,
+    store: str = "",
 ) -> Artifact:
     """Run a stage like `soda.run`, and end the process with one line and code 2 if it refuses.
 
-    SODA_ACCELERATE holds the arguments of `accelerate launch` for training, such as `--multi_gpu
-    --num_processes 8`. Without it, and for the other stages, this process does the work.
+    `store` takes the place of SODA_STORE. SODA_ACCELERATE holds the arguments of `accelerate
+    launch` for training, such as `--multi_gpu --num_processes 8`. Without it, and for the other
+    stages, this process does the work.
 
     Raises:
         SystemExit: the stage refused (code 2), or a launched process failed (its own code).
     """
+    _use_store(store)
     try:
         call = prepare(name, inputs=inputs, config=config, out=out)
         made = call.reuse()
@@ -73,3 +81,52 @@ def launch(
         return call.stage.output.open(out)
     except SodaError as error:
         raise refuse(error) from None
+
+
+def launch_on_nodes(
+    name: str,
+    *,
+    inputs: Mapping[str, str | Path],
+    config: Mapping[str, Any],
+    out: str | Path,
+    store: str,
+    **where: Any,
+) -> Artifact:
+    """Run a stage as a TrainJob of the Kubeflow Trainer; the rest is as in `launch`.
+
+    Args:
+        name: the stage.
+        inputs: its finished artifacts; the store has them too.
+        config: its values.
+        out: the folder to make.
+        store: a folder on a volume that this pod and the nodes share.
+        where: the fields of `soda.cluster.trainjob.Nodes`.
+
+    Raises:
+        SystemExit: the stage or the cluster refused (code 2), or SIGTERM came (code 143).
+    """
+    from soda.cluster.trainjob import Nodes, job_of, run_job
+
+    _use_store(store)
+    try:
+        call = prepare(name, inputs=inputs, config=config, out=out)
+        made = call.reuse()
+        if made is None:
+            run_job(job_of(call, store, Nodes(**where)))
+            made = call.reuse()
+        if made is None:
+            raise ArtifactError(f"{store}: expected what the TrainJob made, found nothing there")
+        return made
+    except SodaError as error:
+        raise refuse(error) from None
+
+
+def _use_store(store: str) -> None:
+    if store:
+        os.environ["SODA_STORE"] = store
+
+
+def show(made: Artifact, pages: Mapping[str, str]) -> None:
+    """Copy files of an artifact to where Kubeflow's UI shows them: name -> path."""
+    for name, path in pages.items():
+        shutil.copyfile(made.path / name, path)

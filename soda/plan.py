@@ -16,7 +16,7 @@ from soda.teacher.answers import Given
 from soda.teacher.budget import USD, prompt_bound
 from soda.teacher.job import Job
 
-__all__ = ["Measured", "Plan", "add_arguments", "make_plan", "plan_from_command_line"]
+__all__ = ["Measured", "Plan", "add_arguments", "make_plan", "run_command"]
 
 _SAMPLE = 2000  # kept answers to measure on
 _TOKENS_A_BYTE = 0.25  # of a prompt, where no answer has told; English text
@@ -156,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def plan_from_command_line(arguments: argparse.Namespace) -> int:
+def run_command(arguments: argparse.Namespace) -> int:
     """Print the plan; returns the exit code."""
     values = (
         load_recipe(arguments.recipe, STAGES).get("teacher-gen", {}) if arguments.recipe else {}

@@ -27,6 +27,7 @@ STAGES = {
     "train": "soda.stages.train:train",
     "eval": "soda.stages.evaluate:evaluate",
     "register": "soda.stages.register:register",
+    "compare": "soda.stages.compare:compare",
 }
 
 

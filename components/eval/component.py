@@ -15,19 +15,32 @@ def eval(
     pairs: dsl.Input[dsl.Dataset],
     config: dict,
     report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+    answers: dsl.Output[dsl.ClassificationMetrics],
+    store: str = "",
 ):
-    """Measure the student before and after training, on held-out prompts."""
-    from soda import launch
+    """Measure the student before and after training, on held-out prompts.
 
-    made = launch(
-        "eval",
-        inputs={
-            "model": model.path,
-            "base": base.path,
-            "teacher": teacher.path,
-            "pairs": pairs.path,
-        },
-        config=config,
-        out=report.path,
-    )
+    Args:
+        model: The trained student.
+        base: The base student.
+        teacher: The teacher's answers.
+        pairs: Preference pairs.
+        config: Values of the stage eval.
+        report: Every figure, and the answers side by side.
+        page: The report as a page.
+        summary: The report in a few lines.
+        metrics: The figures after training.
+        answers: Checkable answers, right and wrong; rows before training, columns after.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+    """
+    from soda import launch, show
+
+    inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
+    made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)
     report.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    show(made, {"report.html": page.path, "report.md": summary.path})
+    metrics.metadata.update(made.numbers())
+    answers.log_confusion_matrix(["right", "wrong"], made.answers_right())

@@ -11,9 +11,16 @@ __all__ = ["import_student"]
 def import_student(
     config: dict,
     model: dsl.Output[dsl.Model],
+    store: str = "",
 ):
-    """Bring the student in as safetensors, with its tokenizer and chat template."""
+    """Bring the student in as safetensors, with its tokenizer and chat template.
+
+    Args:
+        config: Values of the stage import-student.
+        model: The base student.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+    """
     from soda import launch
 
-    made = launch("import-student", inputs={}, config=config, out=model.path)
+    made = launch("import-student", inputs={}, config=config, out=model.path, store=store)
     model.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -13,8 +13,17 @@ def pair_build(
     student: dsl.Input[dsl.Dataset],
     config: dict,
     pairs: dsl.Output[dsl.Dataset],
+    store: str = "",
 ):
-    """Make pairs: the teacher's answer is chosen, the student's own is rejected."""
+    """Make pairs: the teacher's answer is chosen, the student's own is rejected.
+
+    Args:
+        teacher: The teacher's answers.
+        student: The student's answers.
+        config: Values of the stage pair-build.
+        pairs: Preference pairs, which datasets and TRL load.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+    """
     from soda import launch
 
     made = launch(
@@ -22,5 +31,6 @@ def pair_build(
         inputs={"teacher": teacher.path, "student": student.path},
         config=config,
         out=pairs.path,
+        store=store,
     )
     pairs.metadata.update(digest=made.digest, rows=made.manifest["rows"])

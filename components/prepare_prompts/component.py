@@ -11,9 +11,16 @@ __all__ = ["prepare_prompts"]
 def prepare_prompts(
     config: dict,
     prompts: dsl.Output[dsl.Dataset],
+    store: str = "",
 ):
-    """Make prompts of a dataset: stable ids, duplicates out, a split that never moves."""
+    """Make prompts of a dataset: stable ids, duplicates out, a split that never moves.
+
+    Args:
+        config: Values of the stage prepare-prompts.
+        prompts: The prompts.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+    """
     from soda import launch
 
-    made = launch("prepare-prompts", inputs={}, config=config, out=prompts.path)
+    made = launch("prepare-prompts", inputs={}, config=config, out=prompts.path, store=store)
     prompts.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -13,14 +13,22 @@ def register(
     report: dsl.Input[dsl.Artifact],
     config: dict,
     registration: dsl.Output[dsl.Artifact],
+    card: dsl.Output[dsl.Markdown],
+    store: str = "",
 ):
-    """Register a model as a new version; crown it if its report passes every check."""
-    from soda import launch
+    """Register a model as a new version; crown it if its report passes every check.
 
-    made = launch(
-        "register",
-        inputs={"model": model.path, "report": report.path},
-        config=config,
-        out=registration.path,
-    )
-    registration.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    Args:
+        model: The trained student.
+        report: Its figures.
+        config: Values of the stage register.
+        registration: Which version it became, and whether it is the champion.
+        card: The model card.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+    """
+    from soda import launch, show
+
+    inputs = {"model": model.path, "report": report.path}
+    made = launch("register", inputs=inputs, config=config, out=registration.path, store=store)
+    registration.metadata.update(digest=made.digest, **made.facts())
+    show(made, {made.CARD: card.path})

@@ -13,14 +13,29 @@ def snapshot(
     model: dsl.Input[dsl.Model],
     config: dict,
     responses: dsl.Output[dsl.Dataset],
+    store: str = "",
+    shard: str = "1/1",
 ):
-    """Sample the base student's own answers, once: the rejected side of the pairs."""
+    """Sample the base student's own answers, once: the rejected side of the pairs.
+
+    Several tasks may share the work, a shard each; a task for the whole after them finds all
+    answers in the store.
+
+    Args:
+        prompts: The prompts.
+        model: The base student.
+        config: Values of the stage snapshot.
+        responses: The student's answers.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+        shard: Which part of the prompts, such as 2/8; 1/1 is all of them.
+    """
     from soda import launch
 
     made = launch(
         "snapshot",
         inputs={"prompts": prompts.path, "model": model.path},
-        config=config,
+        config={**config, "shard": shard},
         out=responses.path,
+        store=store,
     )
     responses.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -12,19 +12,30 @@ def teacher_gen(
     prompts: dsl.Input[dsl.Dataset],
     config: dict,
     responses: dsl.Output[dsl.Dataset],
-    overrides: dict = {},  # noqa: B006 - KFP reads it and never changes it
+    store: str = "",
+    shard: str = "1/1",
+    identity: str = "",
 ):
     """Ask the teacher every prompt: the chosen side of the pairs.
 
-    Several tasks may share the work: a ParallelFor over [{"shard": "1/2"}, {"shard": "2/2"}] gives
-    each its overrides. A task without any, after them, finds all answers in the store.
+    Several tasks may share the work, a shard each; a task for the whole after them finds all
+    answers in the store.
+
+    Args:
+        prompts: The prompts.
+        config: Values of the stage teacher-gen.
+        responses: The teacher's answers.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+        shard: Which part of the prompts, such as 2/8; 1/1 is all of them.
+        identity: Which teacher is behind the name, as watch found; another is asked anew.
     """
     from soda import launch
 
     made = launch(
         "teacher-gen",
         inputs={"prompts": prompts.path},
-        config={**config, **overrides},
+        config={**config, "identity": identity, "shard": shard},
         out=responses.path,
+        store=store,
     )
     responses.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -13,11 +13,26 @@ def train(
     model: dsl.Input[dsl.Model],
     config: dict,
     student: dsl.Output[dsl.Model],
+    store: str = "",
+    overrides: dict = {},  # noqa: B006 - KFP reads it and never changes it
 ):
-    """Train the student with DPO against its frozen self: SODA."""
+    """Train the student in this pod: SODA, SeqKD or GAD, as the config's method says.
+
+    Args:
+        pairs: Preference pairs.
+        model: The base student.
+        config: Values of the stage train.
+        student: The trained student.
+        store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+        overrides: Values over the config's, such as another method.
+    """
     from soda import launch
 
     made = launch(
-        "train", inputs={"pairs": pairs.path, "model": model.path}, config=config, out=student.path
+        "train",
+        inputs={"pairs": pairs.path, "model": model.path},
+        config={**config, **overrides},
+        out=student.path,
+        store=store,
     )
     student.metadata.update(digest=made.digest, rows=made.manifest["rows"])

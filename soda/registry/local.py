@@ -68,6 +68,12 @@ class Registry:
         path = self.root / name / "aliases" / alias
         return int(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def lineage(self, name: str, version: int) -> dict[str, Any]:
+        """Return what a version was made of."""
+        path = self._folder(name, version) / "lineage.json"
+        lineage: dict[str, Any] = json.loads(path.read_bytes())
+        return lineage
+
     def _versions(self, name: str) -> dict[int, str]:
         folder = self.root / name / "versions"
         return {

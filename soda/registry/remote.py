@@ -26,8 +26,12 @@ class RemoteRegistry:
 
     def version_folder(self, name: str, version: int) -> str:
         """Return where a version lies."""
-        lineage, _ = self._store.read(f"{name}/versions/{version}.json")
-        return f"{self._store.url}/{name}/models/{json.loads(lineage)['folder']}"
+        return f"{self._store.url}/{name}/models/{self.lineage(name, version)['folder']}"
+
+    def lineage(self, name: str, version: int) -> dict[str, Any]:
+        """Return what a version was made of."""
+        lineage: dict[str, Any] = json.loads(self._store.read(f"{name}/versions/{version}.json")[0])
+        return lineage
 
     def add(
         self, name: str, lineage: Mapping[str, Any], *, folders: Mapping[str, Path], card: str
@@ -70,10 +74,7 @@ class RemoteRegistry:
             int(entry.name.removeprefix(prefix).removesuffix(".json"))
             for entry in self._store.list(prefix)
         ]
-        return {
-            number: json.loads(self._store.read(f"{prefix}{number}.json")[0])["model_digest"]
-            for number in sorted(numbers)
-        }
+        return {number: self.lineage(name, number)["model_digest"] for number in sorted(numbers)}
 
 
 def open_registry(location: str) -> Registry | RemoteRegistry:

@@ -72,6 +72,7 @@ def evaluate(
         figures |= _lineage(model, teacher, pairs)
         samples = [_sample(row, before, after) for row in rows]
         _write(writer, figures, samples, model)
+        _write_logs(writer, teacher, model)
     return Report.open(out)
 
 
@@ -254,14 +255,32 @@ def _sample(row: Response, before: Measured, after: Measured) -> dict[str, Any]:
     }
 
 
+def _curve(model: Model) -> list[dict[str, Any]]:
+    metrics = model.path / LOGS / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _write_logs(writer: Writer, teacher: Responses, model: Model) -> None:
+    """Keep what is no part of the result: who the teacher was then, and what training took."""
+    curve = _curve(model)
+    cost = {
+        "train_seconds": sum(line.get("seconds", 0) for line in curve),
+        "peak_memory_gib": max((line.get("peak_memory_gib", 0) for line in curve), default=0),
+    }
+    logs = writer.path / LOGS
+    logs.mkdir()
+    fingerprint = teacher.manifest["account"].get("fingerprint")
+    (logs / "teacher.json").write_text(json.dumps(fingerprint), encoding="utf-8")
+    (logs / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+
+
 def _write(
     writer: Writer, figures: dict[str, Any], samples: list[dict[str, Any]], model: Model
 ) -> None:
     for sample in samples:
         writer.write("samples.jsonl", sample)
-    metrics = model.path / LOGS / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-    curve = [json.loads(line) for line in lines]
+    curve = _curve(model)
     files = {
         "report.json": json.dumps(figures, indent=2),
         "report.md": render_markdown(figures),

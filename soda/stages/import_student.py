@@ -20,7 +20,7 @@ from soda.rows import digest
 from soda.weights import load_causal_lm, weights_digest
 from soda.writer import Writer
 
-__all__ = ["ImportStudentConfig", "import_student"]
+__all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
@@ -75,6 +75,44 @@ def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
     return Model.open(out)
 
 
+def look_at_source(config: ImportStudentConfig) -> str:
+    """Say what the student is, without fetching its weights.
+
+    Raises:
+        SodaError: it is not there, or cannot be trained here.
+    """
+    if storage.is_remote(config.source):
+        store = storage.open_store(config.source)
+        names = [entry.name for entry in store.list()]
+        text = store.read("config.json")[0] if "config.json" in names else b""
+    elif (path := _local(config.source)) is not None:
+        if path.is_file():
+            return f"a file of {path.stat().st_size / 2**20:,.0f} MiB"
+        names = [file.name for file in path.iterdir()]
+        file = path / "config.json"
+        text = file.read_bytes() if file.is_file() else b""
+    else:
+        names, text = _hub_files(config)
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ModelError(f"{config.source}: expected safetensors weights, found no such file")
+    if not text:
+        raise ModelError(f"{config.source}: expected config.json, found no such file")
+    return _check_architecture(_parse_json(text, "config.json", config.source), config.source)
+
+
+def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
+    _check_hub_name(config)
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        names = HfApi().list_repo_files(config.source, revision=config.revision)
+        path = hf_hub_download(config.source, "config.json", revision=config.revision)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
+    return names, Path(path).read_bytes()
+
+
 def _local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
     if not source.startswith("package:"):
@@ -98,16 +136,10 @@ def _digest(path: Path) -> str:
 
 
 def _download(config: ImportStudentConfig) -> Path:
+    _check_hub_name(config)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.source):
-        raise ModelError(f"{config.source}: expected a folder, a file or a hub id, found nothing")
-    if not re.fullmatch(r"[0-9a-f]{40}", config.revision):
-        raise ConfigError(
-            "import-student.revision: expected the commit of a hub model, 40 hex digits, found "
-            f"'{config.revision}'"
-        )
     try:
         folder = snapshot_download(
             config.source, revision=config.revision, allow_patterns=list(_KEPT)
@@ -115,6 +147,16 @@ def _download(config: ImportStudentConfig) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
     return Path(folder)
+
+
+def _check_hub_name(config: ImportStudentConfig) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.source):
+        raise ModelError(f"{config.source}: expected a folder, a file or a hub id, found nothing")
+    if not re.fullmatch(r"[0-9a-f]{40}", config.revision):
+        raise ConfigError(
+            "import-student.revision: expected the commit of a hub model, 40 hex digits, found "
+            f"'{config.revision}'"
+        )
 
 
 def _copy_folder(source: Path, target: Path) -> None:
@@ -152,18 +194,7 @@ def _convert_gguf(source: Path, target: Path) -> None:
 def _check(writer: Writer, source: str) -> None:
     """Refuse a model that cannot be trained; complete its generation config if it can."""
     config = _read_json(writer.path / "config.json", source)
-    if "auto_map" in config:
-        raise ModelError(f"{source}: expected a model of transformers, found one with its own code")
-    if "quantization_config" in config:
-        raise ModelError(f"{source}: expected plain weights, found quantised ones")
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    kind = config.get("model_type")
-    if kind not in CONFIG_MAPPING_NAMES:
-        raise ModelError(f"{source}: expected a model type of transformers, found {kind!r}")
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or config.get("is_encoder_decoder"):
-        raise ModelError(f"{source}: expected a causal language model, found '{kind}'")
+    kind = _check_architecture(config, source)
     chat = ChatFormat.load(writer.path, source)
     if len(chat.tokenizer) > config.get("vocab_size", len(chat.tokenizer)):
         raise ModelError(
@@ -178,6 +209,23 @@ def _check(writer: Writer, source: str) -> None:
         template_digest=chat.template_digest,
         end_of_turn=chat.tokenizer.convert_ids_to_tokens(chat.end_of_turn),
     )
+
+
+def _check_architecture(config: dict[str, Any], source: str) -> str:
+    """Refuse what is no causal language model of transformers; return its type."""
+    if "auto_map" in config:
+        raise ModelError(f"{source}: expected a model of transformers, found one with its own code")
+    if "quantization_config" in config:
+        raise ModelError(f"{source}: expected plain weights, found quantised ones")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise ModelError(f"{source}: expected a model type of transformers, found {kind!r}")
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or config.get("is_encoder_decoder"):
+        raise ModelError(f"{source}: expected a causal language model, found '{kind}'")
+    return str(kind)
 
 
 def _check_weights(folder: Path, source: str) -> None:
@@ -198,11 +246,18 @@ def _check_weights(folder: Path, source: str) -> None:
 
 def _read_json(path: Path, source: str) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return _parse_json(path.read_bytes(), path.name, source)
+    except OSError as error:
         raise ModelError(f"{source}: expected {path.name}, found: {error}") from error
+
+
+def _parse_json(text: bytes, name: str, source: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{source}: expected JSON in {name}, found: {error}") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{source}: expected an object in {path.name}, found {values!r}")
+        raise ModelError(f"{source}: expected an object in {name}, found {values!r}")
     return values
 
 

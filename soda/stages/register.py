@@ -69,11 +69,12 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
         "weights_digest": model.weights_digest,
         "report_digest": report.digest,
         "soda": model.manifest["soda"],
-        "teacher": figures["teacher"],
+        "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
         "train_config": model.manifest["config"],
         "eval_config": report.manifest["config"],
         "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},
     }
+    card = render_card(lineage, figures)
     inputs = {"model": model, "report": report}
     with Registration.create(out, config=config, inputs=inputs) as writer:
         with storage.explain_os_errors():
@@ -81,7 +82,7 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
                 config.name,
                 lineage,
                 folders={"model": model.path, "report": report.path},
-                card=render_card(lineage, figures),
+                card=card,
             )
             if not failed:
                 registry.set_alias(config.name, "champion", version)
@@ -93,6 +94,7 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
         }
         text = json.dumps(facts, indent=2)
         (writer.path / Registration.FILE).write_text(text, encoding="utf-8")
+        (writer.path / Registration.CARD).write_text(card, encoding="utf-8")
         writer.facts.update(facts)
     return Registration.open(out)
 

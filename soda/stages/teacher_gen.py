@@ -38,6 +38,9 @@ class TeacherGenConfig(Config):
 
     base_url: str = Field("", description="OpenAI-style endpoint; SODA_TEACHER_BASE_URL wins")
     model: str = Field("", description="the teacher's name there; SODA_TEACHER_MODEL wins")
+    identity: str = Field(
+        "", description="which teacher is behind the name: another one is asked everything anew"
+    )
     sampling: dict[str, Any] = Field(
         {"max_tokens": 1536},
         description="sent as it is with every request: temperature, max_tokens, seed, ...",
@@ -100,7 +103,10 @@ class TeacherGenConfig(Config):
     def teacher(self) -> str:
         """Return a file name for all that this teacher is asked with."""
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", self.model)[:40].strip("-")
-        return f"{name}-{digest({'endpoint': self.base_url, **self.body()})[:8]}"
+        asked = {"endpoint": self.base_url, **self.body()}
+        if self.identity:
+            asked["identity"] = self.identity
+        return f"{name}-{digest(asked)[:8]}"
 
 
 def _integral(value: Any) -> Any:
@@ -222,6 +228,7 @@ def _write(
         Responses.write(writer, Response(prompt=row, **parts))
     writer.facts["teacher"] = {
         "endpoint": config.base_url,
+        "identity": config.identity,
         "model": config.model or ", ".join(sorted(served)) or "given answers",
         "served": sorted(served),
         "fingerprints": sorted(fingerprints),

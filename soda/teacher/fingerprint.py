@@ -7,13 +7,13 @@ mostly the same words from the same model, and mostly others from another; the s
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from soda.errors import TeacherError
 from soda.rows import normalized
-from soda.teacher.asking import Asker, Request
-from soda.teacher.client import Unanswered
+from soda.teacher.asking import Request
+from soda.teacher.client import Busy, Unanswered
 
 __all__ = ["PROBES", "compare", "take_fingerprint"]
 
@@ -29,11 +29,13 @@ _ANSWER_TOKENS = 32
 _SAME = 0.5  # of the probes; a served model answers a few of them in other words now and then
 
 
-async def take_fingerprint(asker: Asker, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the probe prompts, and keep the answers in the journal.
+async def take_fingerprint(
+    ask: Callable[[Request], Awaitable[dict[str, Any]]], endpoint: str, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Ask the probe prompts.
 
     Args:
-        asker: whom to ask.
+        ask: sends one request.
         endpoint: the teacher's base URL.
         body: a request's other fields: the model, and the name of its token limit.
 
@@ -46,17 +48,17 @@ async def take_fingerprint(asker: Asker, endpoint: str, body: Mapping[str, Any])
         fixed["temperature"] = 0
     run = uuid.uuid4().hex  # asked anew by every run that asks anything
 
-    async def ask(text: str) -> dict[str, Any] | None:
+    async def answer_to(text: str) -> dict[str, Any] | None:
         body = {**fixed, "messages": [{"role": "user", "content": text}]}
         request = Request.of(endpoint, body, run=run)
         try:
-            return await asker.ask(request, attempts=1)
-        except (TeacherError, Unanswered):
+            return await ask(request)
+        except (TeacherError, Unanswered, Busy):
             return None  # if the teacher is out of reach, the first prompt will say so
 
-    answers = await asyncio.gather(*map(ask, PROBES))
+    answers = await asyncio.gather(*map(answer_to, PROBES))
     known = [answer for answer in answers if answer is not None]
-    found = {
+    return {
         "model": known[0]["model"] if known else None,
         "fingerprint": known[0]["fingerprint"] if known else None,
         "created": known[0]["created"] if known else None,
@@ -65,9 +67,6 @@ async def take_fingerprint(asker: Asker, endpoint: str, body: Mapping[str, Any])
             sum(answer[kind] or 0 for answer in known) for kind in ("prompt_tokens", "tokens")
         ],
     }
-    if known:
-        await asker.journal.probed(found)
-    return found
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

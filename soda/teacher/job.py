@@ -182,11 +182,14 @@ class Job:
 
     async def _probe(self, asker: Asker) -> None:
         earlier = self.journal.probes[-1] if self.journal.probes else None
-        found = await take_fingerprint(asker, self.endpoint, self._body)
+        ask = functools.partial(asker.ask, attempts=1)
+        found = await take_fingerprint(ask, self.endpoint, self._body)
+        if found["answers"].count(None) < len(found["answers"]):
+            await self.journal.probed(found)
         if earlier is not None and (difference := compare(earlier, found)) is not None:
             say(
                 f"teacher-gen: the teacher has changed since its earlier answers: {difference}; "
-                "they are kept: use another SODA_STORE to ask all anew"
+                "they are kept: set teacher-gen.identity to ask all anew"
             )
 
     def _fail(self, key: str, problem: str) -> None:

@@ -21,7 +21,7 @@ from soda.rows import digest
 from soda.storage import file_digest
 from soda.teacher.answers import read_answers
 
-__all__ = ["add_arguments", "serve", "serve_from_command_line"]
+__all__ = ["add_arguments", "run_command", "serve"]
 
 # One port for every run: the endpoint is part of a request's identity, and so of its journal key.
 PORT = 8723
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- COMMAND")
 
 
-def serve_from_command_line(arguments: argparse.Namespace) -> int:
+def run_command(arguments: argparse.Namespace) -> int:
     """Serve, run the command, and return its exit code; without a command, serve until stopped."""
     command = arguments.run[1:] if arguments.run[:1] == ["--"] else arguments.run
     if command and os.environ.get("SODA_TEACHER_BASE_URL"):

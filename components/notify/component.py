@@ -1,0 +1,39 @@
+"""The notification at the end of a run as a Kubeflow component."""
+
+from kfp import dsl
+
+from components import images
+
+__all__ = ["notify"]
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def notify(
+    status: dsl.PipelineTaskFinalStatus,
+    pipeline: str,
+    register_config: dict,
+    store: str,
+    run: str,
+    ui_url: str = "",
+):
+    """Send one message about a run's end, whatever it was, to the webhook in SODA_NOTIFY_URL.
+
+    Args:
+        status: How the run ended.
+        pipeline: What ran.
+        register_config: Values of the stage register - the model's name and registry.
+        store: Where runs keep what they share.
+        run: This run's id.
+        ui_url: Address of Kubeflow's UI, for the link.
+    """
+    from soda.finish import finish
+
+    finish(
+        pipeline,
+        state=status.state,
+        error=status.error_message,
+        register_config=register_config,
+        store=store,
+        run=run,
+        ui=ui_url,
+    )

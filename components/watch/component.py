@@ -1,0 +1,42 @@
+"""The look at the teacher as a Kubeflow component."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components import images
+
+__all__ = ["watch"]
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def watch(
+    teacher_gen_config: dict,
+    register_config: dict,
+    store: str,
+    run: str,
+    report: dsl.Output[dsl.Markdown],
+    force: bool = False,
+) -> NamedTuple("Watched", [("Output", str), ("identity", str)]):
+    """Say whether the teacher is new, changed or unchanged beside the champion's.
+
+    A few requests and no GPU. Of two runs that find the same teacher, one is told that it is new.
+
+    Args:
+        teacher_gen_config: Values of the stage teacher-gen.
+        register_config: Values of the stage register - the model's name and registry.
+        store: Where runs keep what they share.
+        run: This run's id.
+        report: What was found, and the evidence.
+        force: Take the teacher as changed whatever is found.
+    """
+    from soda.watch import watch_step
+
+    return watch_step(
+        teacher_gen_config,
+        register_config,
+        store=store,
+        run=run,
+        force=force,
+        report=report.path,
+    )

@@ -1,0 +1,152 @@
+"""What is declared in YAML for a run or a schedule -> what a cluster is sent."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
+from soda import __version__
+from soda.config import Config, load_recipe, suggest
+from soda.errors import ConfigError
+from soda.stage import STAGES
+
+__all__ = ["PreparedRun", "WorkConfig", "prepare_run", "read_declaration"]
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "NUMBER_DOUBLE": (int, float),
+    "NUMBER_INTEGER": (int,),
+    "STRING": (str,),
+    "STRUCT": (dict,),
+}
+
+
+class WorkConfig(Config):
+    """What a run and a schedule have in common: a pipeline and its arguments."""
+
+    pipeline: str = Field(description="which pipeline")
+    recipe: str | None = Field(None, description="a recipe, relative to the file")
+    parameters: dict[str, Any] = Field({}, description="the pipeline's other parameters")
+    store: str = Field("", description="gs:// or s3:// location of the store; else a volume claim")
+    pipeline_root: str | None = Field(None, description="where Kubeflow puts artifacts")
+    caching: bool = Field(True, description="false: every step runs, whatever ran before")
+
+    @field_validator("pipeline")
+    @classmethod
+    def _known(cls, pipeline: str) -> str:
+        if pipeline not in PIPELINES:
+            raise ValueError(f"no pipeline '{pipeline}'; {suggest(pipeline, PIPELINES)}")
+        return pipeline
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A compiled pipeline and the arguments of a run."""
+
+    pipeline: str  # its name in the cluster
+    version: str  # soda's version and the spec's digest: another spec is another version
+    spec: str  # YAML
+    parameters: Mapping[str, Any]
+
+
+def read_declaration(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a YAML file, found {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(values).__name__}")
+    return values
+
+
+def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
+    """Compile the pipeline and check the arguments; nothing is sent anywhere.
+
+    Args:
+        work: what the file declares.
+        path: the file: the recipe's name is relative to it, and messages name it.
+
+    Raises:
+        ConfigError: the recipe is wrong, or a parameter is unknown, missing or of another type.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        compiled = Path(temporary) / "pipeline.yaml"
+        compile_pipeline(work.pipeline, compiled, store=work.store)
+        documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+    if not work.caching:
+        _turn_caching_off(documents[0])
+    declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
+    parameters = _from_recipe(work, path, declared)
+    for name, value in work.parameters.items():
+        if name in parameters:
+            raise ConfigError(f"{path}: parameters.{name}: the recipe gives it; leave it out")
+        parameters[name] = value
+    _check(parameters, declared, f"{path}: pipeline '{work.pipeline}'")
+    return PreparedRun(
+        pipeline=documents[0]["pipelineInfo"]["name"],
+        version=_version(documents),
+        spec=yaml.safe_dump_all(documents),
+        parameters=parameters,
+    )
+
+
+def _from_recipe(work: WorkConfig, path: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the recipe gives to this pipeline: a stage it names is used or refused."""
+    if work.recipe is None:
+        return {}
+    recipe = path.parent / work.recipe
+    named = {f"{stage.replace('-', '_')}_config" for stage in load_recipe(recipe, STAGES)}
+    return {
+        name: value
+        for name, value in read_recipe(recipe).items()
+        if name in declared or name in named
+    }
+
+
+def _check(parameters: Mapping[str, Any], declared: Mapping[str, Any], where: str) -> None:
+    for name, value in parameters.items():
+        if name not in declared:
+            raise ConfigError(f"{where} has no parameter '{name}'; {suggest(name, declared)}")
+        kind = declared[name]["parameterType"]
+        allowed = _TYPES[kind]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise ConfigError(f"{where}: {name}: expected {kind.lower()}, found {value!r}")
+    missing = [
+        name
+        for name, facts in declared.items()
+        if name not in parameters and "defaultValue" not in facts and not facts.get("isOptional")
+    ]
+    if missing:
+        raise ConfigError(f"{where}: expected a value for {', '.join(missing)}, found none")
+
+
+def _turn_caching_off(spec: dict[str, Any]) -> None:
+    # In the spec, because a request cannot: kfp.Client.run_pipeline drops enable_caching beside a
+    # version's id, and with a package it reaches no task inside an If or a ParallelFor.
+    for component in (spec["root"], *spec["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task["cachingOptions"] = {}
+
+
+def _version(documents: list[dict[str, Any]]) -> str:
+    spec = {key: value for key, value in documents[0].items() if key != "sdkVersion"}
+    text = json.dumps([spec, *documents[1:]], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    # Kubernetes keeps versions as objects in newer clusters: their names allow nothing else
+    return re.sub(r"[^a-z0-9.-]", "-", f"{__version__}-{digest[:12]}".lower())

@@ -1,0 +1,81 @@
+"""Start a run on a cluster, from a file that says what and where."""
+
+import argparse
+from pathlib import Path
+
+import kfp_server_api
+from pydantic import Field
+
+from pipelines.cluster import Cluster, connect
+from pipelines.runs import PreparedRun, WorkConfig, prepare_run, read_declaration
+from soda.errors import ConfigError
+
+__all__ = ["RunConfig", "add_arguments", "read_run", "run_command", "submit_run"]
+
+
+class RunConfig(WorkConfig):
+    """One run: a pipeline, its arguments, and where on the cluster it goes."""
+
+    experiment: str = Field(description="the experiment; made if there is none")
+    name: str | None = Field(None, description="the run's name; else the pipeline's and version's")
+    service_account: str | None = Field(None, description="as whom the steps run")
+    namespace: str | None = Field(None, description="where Kubeflow has several users: whose")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what `python -m pipelines submit` takes."""
+    command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
+    command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
+    command.add_argument("--dry-run", action="store_true", help="check and compile, send nothing")
+
+
+def run_command(parsed: argparse.Namespace) -> int:
+    """Check everything, upload the version unless it is there, start a run, say where it is."""
+    config = read_run(parsed.file)
+    prepared = prepare_run(config, parsed.file)
+    print(f"pipeline:   {prepared.pipeline} {prepared.version}")
+    print(f"experiment: {config.experiment}")
+    if parsed.dry_run:
+        for name, value in sorted(prepared.parameters.items()):
+            print(f"  {name} = {value!r}")
+        print("nothing was sent: --dry-run")
+        return 0
+    cluster = connect(parsed.host, config.namespace)
+    run = submit_run(cluster, config, prepared)
+    print(f"run:        {run}")
+    print(f"link:       {cluster.client.link(run)}")
+    return 0
+
+
+def read_run(path: Path) -> RunConfig:
+    """Read and check a run's file.
+
+    Raises:
+        ConfigError: the file is wrong, and where.
+    """
+    values = read_declaration(path)
+    try:
+        return RunConfig.parse(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def submit_run(cluster: Cluster, config: RunConfig, prepared: PreparedRun) -> str:
+    """Start a run and return its id.
+
+    Raises:
+        ClusterError: the server refused; run the same command again.
+    """
+    version, uploaded = cluster.upload(prepared)
+    print(f"version:    {'uploaded' if uploaded else 'there already'}")
+    return cluster.start(
+        kfp_server_api.V2beta1Run(
+            experiment_id=cluster.experiment(config.experiment, create=True),
+            display_name=config.name or f"{prepared.pipeline} {prepared.version}",
+            pipeline_version_reference=version.reference(),
+            runtime_config=kfp_server_api.V2beta1RuntimeConfig(
+                parameters=dict(prepared.parameters), pipeline_root=config.pipeline_root
+            ),
+            service_account=config.service_account,
+        )
+    )

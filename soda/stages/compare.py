@@ -1,0 +1,99 @@
+"""Put SODA, SeqKD and GAD side by side, as the paper does: what each gained, and what it took."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from soda.config import Config
+from soda.errors import DataError
+from soda.kinds import Comparison, Report
+from soda.writer import LOGS
+
+__all__ = ["CompareConfig", "compare"]
+
+_SAME = ("split", "prompts", "teacher", "base_weights_digest")  # of what is compared
+_METHODS = {"soda": "SODA", "seqkd": "SeqKD", "gad": "GAD"}
+
+
+class CompareConfig(Config):
+    """Nothing to choose: the reports say everything."""
+
+
+def compare(
+    *, soda: Report, seqkd: Report, gad: Report, config: CompareConfig, out: Path
+) -> Comparison:
+    """Compare three trainings of one base student on the same held-out prompts.
+
+    Raises:
+        DataError: the reports are of other prompts, another teacher or another base.
+    """
+    reports = {"soda": soda, "seqkd": seqkd, "gad": gad}
+    figures = {name: report.figures() for name, report in reports.items()}
+    for name, found in figures.items():
+        for key in _SAME:
+            if found[key] != figures["soda"][key]:
+                raise DataError(
+                    f"compare: expected reports of the same {key}, found {found[key]!r} of {name} "
+                    f"and {figures['soda'][key]!r} of soda"
+                )
+    rows = _rows(figures)
+    with Comparison.create(out, config=config, inputs=reports) as writer:
+        text = json.dumps({"methods": list(_METHODS), "rows": rows}, indent=2)
+        (writer.path / "comparison.json").write_text(text, encoding="utf-8")
+        costs = {name: report.log("cost") for name, report in reports.items()}
+        page = {
+            "methods": _METHODS,
+            "rows": rows,
+            "costs": _costs(costs),
+            "prompts": figures["soda"]["prompts"],
+            "split": figures["soda"]["split"],
+            "teacher": figures["soda"]["teacher"]["model"],
+        }
+        (writer.path / LOGS).mkdir()
+        for name in Comparison.PAGES:
+            (writer.path / name).write_text(_render(name, page), encoding="utf-8")
+    return Comparison.open(out)
+
+
+def _rows(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a metric: the base's figure, and each method's with its change."""
+    rows = []
+    for key, metric in figures["soda"]["metrics"].items():
+        row = {"metric": key, "label": metric["label"], "base": metric["before"]["mean"]}
+        for name, found in figures.items():
+            mine = found["metrics"][key]
+            row[name] = {"mean": mine["after"]["mean"], **_interval(mine["change"])}
+        rows.append(row)
+    return rows
+
+
+def _interval(change: dict[str, float]) -> dict[str, float]:
+    return {key: change[key] for key in ("low", "high")}
+
+
+def _costs(costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """Return time and memory of each method, and how many times SODA's it is."""
+    labels = {"train_seconds": "training, seconds", "peak_memory_gib": "peak memory, GiB"}
+    return [
+        {
+            "label": label,
+            **{
+                name: {"value": cost[key], "ratio": cost[key] / (costs["soda"][key] or 1)}
+                for name, cost in costs.items()
+            },
+        }
+        for key, label in labels.items()
+    ]
+
+
+def _render(name: str, page: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("soda", "evaluation"),
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{Path(name).name}.j2").render(**page)

@@ -1,0 +1,206 @@
+"""Whether the teacher is another than the one that the registered champion learned from.
+
+One run starts for one new teacher, however many triggers fire: what a run was started for is
+written into the store, once, before it goes on.
+
+<store>/watch/<name>.json      the last teacher that a run was started for, and by which run
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from soda import storage
+from soda.config import load_recipe
+from soda.errors import ConfigError, MissingObject, SodaError
+from soda.launch import refuse
+from soda.progress import say
+from soda.registry.remote import open_registry
+from soda.stage import STAGES
+from soda.stages.register import RegisterConfig
+from soda.stages.teacher_gen import TeacherGenConfig
+from soda.teacher.identity import difference, identity_of, look_at
+
+__all__ = ["Watched", "add_arguments", "release", "run_command", "watch", "watch_step"]
+
+Outcome = Literal["new", "changed", "unchanged"]
+RETRY_HOURS = 168.0  # a teacher that made no champion is not tried again for a week
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was found; `identity` is teacher-gen's value of that name."""
+
+    outcome: Outcome
+    evidence: list[str]
+    identity: str
+
+    def markdown(self) -> str:
+        """Say it to a person."""
+        lines = [f"**The teacher is {self.outcome}.**", *(f"- {line}" for line in self.evidence)]
+        return "\n".join(lines) + "\n"
+
+
+def watch(
+    teacher: TeacherGenConfig,
+    register: RegisterConfig,
+    *,
+    store: str,
+    run: str = "",
+    retry_hours: float = RETRY_HOURS,
+    force: bool = False,
+) -> Watched:
+    """Compare the teacher with the champion's; costs seven small requests.
+
+    Args:
+        teacher: which teacher.
+        register: under which name its students are registered, and where.
+        store: where runs keep what they share.
+        run: who asks; with a name, the run that finds a teacher takes it, and no other run will
+            until `retry_hours` have passed. Asked again, the same run finds the same.
+        force: call the teacher changed whatever is found.
+
+    Raises:
+        ConfigError: the recipe names no teacher.
+        TeacherError: it cannot be reached, or is not there.
+    """
+    if not (teacher.base_url and teacher.model):
+        raise ConfigError("watch: expected teacher-gen.base_url and .model, found none")
+    now = look_at(teacher.base_url, teacher.body())
+    outcome, evidence = _against_champion(register, now)
+    if force and outcome == "unchanged":
+        outcome, evidence = "changed", [*evidence, "forced: taken as changed"]
+    identity = identity_of(now) if outcome == "changed" else teacher.identity
+    if not run or outcome == "unchanged":
+        return Watched(outcome, evidence, identity)
+    return _take(Watched(outcome, evidence, identity), now, register, store, run, retry_hours)
+
+
+def release(name: str, store: str, run: str) -> None:
+    """Let other runs have the teacher that this run took: it failed."""
+    shared, place = storage.open_store(store), _place(name)
+    try:
+        data, version = shared.read(place)
+    except MissingObject:
+        return
+    taken = json.loads(data)
+    if taken["run"] == run:
+        shared.swap(place, json.dumps({**taken, "failed": True}).encode(), version)
+
+
+def _against_champion(register: RegisterConfig, now: dict[str, Any]) -> tuple[Outcome, list[str]]:
+    registry = open_registry(register.registry)
+    version = registry.alias(register.name, "champion")
+    if version is None:
+        return "new", [f"{register.name} has no champion in {register.registry}"]
+    lineage = registry.lineage(register.name, version)["teacher"]
+    named = f"champion: {register.name} version {version}, taught by {lineage['model']}"
+    if (lineage["endpoint"], lineage["model"]) != (now["endpoint"], now["model"]):
+        return "new", [named, f"now: {now['model']} at {now['endpoint']}"]
+    before = {**now, "listed": None, "fingerprint": lineage["fingerprint"]}
+    if (found := difference(before, now)) is not None:
+        return "changed", [named, found]
+    served = now["fingerprint"]["model"]
+    return "unchanged", [named, f"still served as '{served}', the same answers to the probes"]
+
+
+def _take(
+    found: Watched,
+    now: dict[str, Any],
+    register: RegisterConfig,
+    store: str,
+    run: str,
+    retry_hours: float,
+) -> Watched:
+    """Take the teacher for this run, unless another has it."""
+    shared, place = storage.open_store(store), _place(register.name)
+    taken: dict[str, Any] = {
+        "run": run,
+        "at": time.time(),
+        "seen": now,
+        "identity": found.identity,
+        "failed": False,
+    }
+    try:
+        data, version = shared.read(place)
+    except MissingObject:
+        if shared.create(place, json.dumps(taken).encode()) is not None:
+            return found
+        data, version = shared.read(place)
+    before = json.loads(data)
+    same = difference(before["seen"], now) is None
+    if same:  # the same name for it: what was asked of it is in the journal under this
+        taken["identity"] = before["identity"]
+        found = Watched(found.outcome, found.evidence, before["identity"])
+    if same and before["run"] == run:
+        return found
+    hours = (time.time() - before["at"]) / 3600
+    if same and not before["failed"] and hours < retry_hours:
+        reason = f"run {before['run']} took this teacher {hours:.1f} hours ago"
+        return Watched("unchanged", [*found.evidence, reason], found.identity)
+    if shared.swap(place, json.dumps(taken).encode(), version) is None:
+        return Watched("unchanged", [*found.evidence, "another run took it just now"], "")
+    return found
+
+
+def _place(name: str) -> str:
+    return f"watch/{name}.json"
+
+
+def watch_step(
+    teacher_gen_config: Mapping[str, Any],
+    register_config: Mapping[str, Any],
+    *,
+    store: str,
+    run: str,
+    force: bool,
+    report: str,
+) -> tuple[str, str]:
+    """Watch as a pipeline's step; returns what was found, and the teacher's identity.
+
+    Raises:
+        SystemExit: the teacher cannot be looked at (code 2).
+    """
+    try:
+        found = watch(
+            TeacherGenConfig.parse(teacher_gen_config),
+            RegisterConfig.parse(register_config),
+            store=store,
+            run=run,
+            force=force,
+        )
+    except SodaError as error:
+        raise refuse(error) from None
+    Path(report).write_text(found.markdown(), encoding="utf-8")
+    for line in [found.outcome, *found.evidence]:
+        say(f"watch: {line}")
+    return found.outcome, found.identity
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `soda watch` takes."""
+    parser.description = (
+        "Say whether the teacher is new, changed or unchanged beside the champion's, and why.\n"
+        "Nothing is taken or started. The exit code is 0, whatever was found."
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE")
+
+
+def run_command(parsed: argparse.Namespace) -> int:
+    """Print what was found."""
+    recipe = load_recipe(parsed.recipe, STAGES)
+    found = watch(
+        TeacherGenConfig.parse(recipe.get("teacher-gen", {})),
+        RegisterConfig.parse(recipe.get("register", {})),
+        store=os.environ.get("SODA_STORE", ""),
+    )
+    print(found.outcome)
+    for line in found.evidence:
+        say(f"watch: {line}")
+    return 0

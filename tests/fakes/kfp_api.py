@@ -1,0 +1,300 @@
+"""A Kubeflow Pipelines API (v2beta1) that takes only what the published OpenAPI models know.
+
+It holds what it is given, pages and filters its lists, fills in what a real server fills in, and
+can be told to refuse the next call. Bodies are read into kfp_server_api's models and written out
+again: a field that gets lost on the way is unknown, and the request is answered with 400.
+"""
+
+import contextlib
+import email
+import itertools
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import kfp_server_api
+import yaml
+
+__all__ = ["KfpApi", "kfp_api"]
+
+_PREFIX = "/apis/v2beta1"
+_LIST = {"page_token", "page_size", "sort_by", "filter"}
+# method, path, the query parameters that the OpenAPI document knows, the handler
+_ROUTES: list[tuple[str, str, set[str], str]] = [
+    ("GET", r"/healthz", set(), "healthz"),
+    ("GET", r"/experiments", {*_LIST, "namespace"}, "list_experiments"),
+    ("POST", r"/experiments", set(), "create_experiment"),
+    ("GET", r"/pipelines", {*_LIST, "namespace"}, "list_pipelines"),
+    ("POST", r"/pipelines", set(), "create_pipeline"),
+    ("GET", r"/pipelines/([^/]+)/versions", _LIST, "list_versions"),
+    (
+        "POST",
+        r"/pipelines/upload_version",
+        {"name", "display_name", "pipelineid", "description", "tags"},
+        "upload_version",
+    ),
+    ("POST", r"/runs", {"experiment_id"}, "create_run"),
+    ("GET", r"/recurringruns", {*_LIST, "namespace", "experiment_id"}, "list_recurring"),
+    ("POST", r"/recurringruns", set(), "create_recurring"),
+    ("DELETE", r"/recurringruns/([^/:]+)", {"propagation_policy"}, "delete_recurring"),
+    ("POST", r"/recurringruns/([^/:]+):(enable|disable)", set(), "switch_recurring"),
+]
+
+
+class _Refused(Exception):  # noqa: N818
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class KfpApi:
+    """The server's state; tests read it and change it."""
+
+    url: str = ""
+    token: str = ""  # what clients have to send, if anything
+    namespace: str = ""  # what clients have to name, if anything
+    experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    specs: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    recurring: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)  # "POST /runs"
+    failures: list[tuple[str, int]] = field(default_factory=list)
+    page: int = 2  # so few, that every list has pages
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def fail(self, call: str, status: int) -> None:
+        """Refuse the next call that begins so, such as 'POST /runs', with a status."""
+        self.failures.append((call, status))
+
+    def changes(self) -> list[str]:
+        """Return the calls that were no GET, and forget all calls."""
+        found = [call for call in self.calls if not call.startswith("GET")]
+        self.calls.clear()
+        return found
+
+    def new_id(self, kind: str) -> str:
+        """Return an id that was never given before."""
+        return f"{kind}-{next(self._numbers)}"
+
+    def _check_namespace(self, found: str | None) -> None:
+        if (found or "") != self.namespace:
+            raise _Refused(400, f"Invalid input error: namespace {found!r} is not yours")
+
+    def healthz(self, query: dict[str, str], body: bytes) -> Any:
+        return {"multi_user": bool(self.namespace)}
+
+    def list_experiments(self, query: dict[str, str], body: bytes) -> Any:
+        self._check_namespace(query.get("namespace"))
+        return self._list("experiments", list(self.experiments.values()), query)
+
+    def create_experiment(self, query: dict[str, str], body: bytes) -> Any:
+        made = _checked(body, "V2beta1Experiment", {"display_name"})
+        self._check_namespace(made.get("namespace"))
+        made = {**made, "experiment_id": self.new_id("experiment"), "storage_state": "AVAILABLE"}
+        return self.experiments.setdefault(made["experiment_id"], made)
+
+    def list_pipelines(self, query: dict[str, str], body: bytes) -> Any:
+        self._check_namespace(query.get("namespace"))
+        return self._list("pipelines", list(self.pipelines.values()), query)
+
+    def create_pipeline(self, query: dict[str, str], body: bytes) -> Any:
+        made = _checked(body, "V2beta1Pipeline", {"display_name"})
+        self._check_namespace(made.get("namespace"))
+        if made["display_name"] in {one["display_name"] for one in self.pipelines.values()}:
+            raise _Refused(409, f"Already exist error: the name {made['display_name']} is taken")
+        made = {**made, "pipeline_id": self.new_id("pipeline")}
+        return self.pipelines.setdefault(made["pipeline_id"], made)
+
+    def list_versions(self, query: dict[str, str], body: bytes, pipeline: str) -> Any:
+        ours = [one for one in self.versions.values() if one["pipeline_id"] == pipeline]
+        return self._list("pipeline_versions", ours, query)
+
+    def upload_version(self, query: dict[str, str], body: bytes) -> Any:
+        if query.get("pipelineid") not in self.pipelines:
+            raise _Refused(400, "Failed to create a pipeline version")
+        ours = [one for one in self.versions.values() if one["pipeline_id"] == query["pipelineid"]]
+        if query["name"] in {one["display_name"] for one in ours}:
+            raise _Refused(409, "Failed to create a pipeline version")
+        text = _uploaded(body)
+        if not {"pipelineInfo", "root", "schemaVersion"} <= next(yaml.safe_load_all(text)).keys():
+            raise _Refused(400, "unknown pipeline spec format")
+        made = {
+            "pipeline_id": query["pipelineid"],
+            "pipeline_version_id": self.new_id("version"),
+            "name": query["name"],
+            "display_name": query["name"],
+        }
+        self.specs[made["pipeline_version_id"]] = text
+        return self.versions.setdefault(made["pipeline_version_id"], made)
+
+    def create_run(self, query: dict[str, str], body: bytes) -> Any:
+        made = _checked(body, "V2beta1Run", {"display_name", "experiment_id"})
+        self._check_references(made)
+        made = {"service_account": "pipeline-runner", **made, "run_id": self.new_id("run")}
+        return self.runs.setdefault(made["run_id"], made)
+
+    def list_recurring(self, query: dict[str, str], body: bytes) -> Any:
+        self._check_namespace(query.get("namespace"))
+        wanted = query.get("experiment_id")
+        every = [one for one in self.recurring.values() if wanted in (None, one["experiment_id"])]
+        return self._list("recurringRuns", every, query)
+
+    def create_recurring(self, query: dict[str, str], body: bytes) -> Any:
+        made = _checked(
+            body, "V2beta1RecurringRun", {"display_name", "experiment_id", "trigger", "mode"}
+        )
+        self._check_references(made)
+        if not 1 <= int(made.get("max_concurrency", 0)) <= 10:
+            raise _Refused(400, "The max concurrency of the recurring run is out of range")
+        if len(made["trigger"]) != 1:
+            raise _Refused(400, "expected one kind of trigger")
+        cron = made["trigger"].get("cron_schedule", {}).get("cron", "0 0 0 * * *")
+        if len(cron.split()) != 6:
+            raise _Refused(400, "Schedule cron is not a supported format")
+        made = {
+            "service_account": "pipeline-runner",
+            **made,
+            "max_concurrency": str(made["max_concurrency"]),  # int64 is a string in proto's JSON
+            "recurring_run_id": self.new_id("recurring"),
+            "status": f"{made['mode']}D",
+        }
+        return self.recurring.setdefault(made["recurring_run_id"], made)
+
+    def delete_recurring(self, query: dict[str, str], body: bytes, run: str) -> Any:
+        if self.recurring.pop(run, None) is None:
+            raise _Refused(404, f"ResourceNotFoundError: Job {run} not found")
+        if query.get("propagation_policy") != "ORPHAN":  # Kubernetes deletes what it owns
+            for name, one in list(self.runs.items()):
+                if one.get("recurring_run_id") == run:
+                    del self.runs[name]
+        return {}
+
+    def switch_recurring(self, query: dict[str, str], body: bytes, run: str, verb: str) -> Any:
+        self.recurring[run] |= {"mode": verb.upper(), "status": f"{verb.upper()}D"}
+        return {}
+
+    def _check_references(self, made: dict[str, Any]) -> None:
+        reference = made.get("pipeline_version_reference", {})
+        version = self.versions.get(reference.get("pipeline_version_id"), {})
+        if not version or version["pipeline_id"] != reference.get("pipeline_id"):
+            raise _Refused(400, f"no such pipeline version: {reference}")
+        if made["experiment_id"] not in self.experiments:
+            raise _Refused(404, f"no such experiment: {made['experiment_id']}")
+        spec = next(yaml.safe_load_all(self.specs[version["pipeline_version_id"]]))
+        known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        given = made.get("runtime_config", {}).get("parameters", {})
+        needed = {name for name, facts in known.items() if "defaultValue" not in facts}
+        if not needed <= given.keys() <= known.keys():
+            raise _Refused(400, f"parameters: expected {sorted(known)}, found {sorted(given)}")
+
+    def _list(self, key: str, found: list[dict[str, Any]], query: dict[str, str]) -> Any:
+        for match in json.loads(query.get("filter", '{"predicates": []}'))["predicates"]:
+            known = match.keys() == {"operation", "key", "stringValue"}
+            if not known or match["operation"] not in ("EQUALS", 1):  # an enum's name or number
+                raise _Refused(400, f"unknown predicate {match}")
+            found = [one for one in found if one.get(match["key"]) == match["stringValue"]]
+        start = int(query.get("page_token") or 0)
+        end = start + min(self.page, int(query.get("page_size", self.page)))
+        answer = {key: found[start:end], "total_size": len(found)}
+        return answer | ({"next_page_token": str(end)} if end < len(found) else {})
+
+
+def _checked(body: bytes, model: str, needed: set[str]) -> dict[str, Any]:
+    """Read a body into the published model; refuse what the model does not give back."""
+    sent = json.loads(body)
+    client = kfp_server_api.ApiClient()
+
+    @dataclass
+    class Response:
+        data: bytes
+
+    read = client.deserialize(Response(body), model)
+    back = client.sanitize_for_serialization(read)
+    lost = sorted(set(_paths(sent)) - set(_paths(back)))
+    if lost or not needed <= sent.keys():
+        raise _Refused(400, f"{model}: unknown {lost}, missing {sorted(needed - sent.keys())}")
+    return dict(sent)
+
+
+def _paths(value: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield f"{prefix}{key}"
+            yield from _paths(inner, f"{prefix}{key}.")
+
+
+def _uploaded(body: bytes) -> str:
+    """Return the text of the one file in a multipart body."""
+    boundary = body.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
+    head = f'Content-Type: multipart/form-data; boundary="{boundary}"\r\n\r\n'.encode()
+    (part,) = email.message_from_bytes(head + body).get_payload()
+    assert part.get_param("name", header="content-disposition") == "uploadfile"
+    return str(part.get_payload(decode=True).decode())
+
+
+def _answer(api: KfpApi, method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
+    parsed = urlparse(path)
+    short = parsed.path.removeprefix(_PREFIX)
+    api.calls.append(f"{method} {short}")
+    for number, (call, status) in enumerate(api.failures):
+        if f"{method} {short}".startswith(call):
+            del api.failures[number]
+            return status, {"error": "told to fail", "code": 2, "message": "told\nto fail"}
+    if api.token and token != f"Bearer {api.token}":
+        return 401, {"message": "Request header error: there is no user identity"}
+    for verb, pattern, known, name in _ROUTES:
+        match = re.fullmatch(_PREFIX + pattern, parsed.path)
+        if verb != method or not match:
+            continue
+        query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
+        if not query.keys() <= known:
+            return 400, {"message": f"unknown query parameters {sorted(query.keys() - known)}"}
+        try:
+            return 200, getattr(api, name)(query, body, *match.groups())
+        except _Refused as error:
+            return error.status, {"message": str(error)}
+    return 404, {"message": f"Not Found: {method} {path}"}
+
+
+@contextlib.contextmanager
+def kfp_api() -> Iterator[KfpApi]:
+    """Serve an empty API until the block ends."""
+    api = KfpApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            token = self.headers.get("Authorization", "")
+            status, answer = _answer(api, self.command, self.path, token, body)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_DELETE = do_GET  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,262 @@
+"""Submitting a run: checked, uploaded once, started; and everything that may be refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.__main__ import main
+from pipelines.runs import prepare_run
+from pipelines.submit import read_run
+from tests.fakes.kfp_api import kfp_api
+
+RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"
+
+
+@pytest.fixture
+def api(monkeypatch, tmp_path):
+    for name in ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    context = tmp_path / "context.json"  # where kfp keeps a namespace between commands
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(context))
+    with kfp_api() as api:
+        yield api
+    assert not context.exists()
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    shutil.copyfile(RECIPE, tmp_path / "recipe.yaml")
+
+    def write(**values):
+        declared = {"pipeline": "distill", "experiment": "soda", "recipe": "recipe.yaml", **values}
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in declared.items() if v is not None}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def submit(api, capsys):
+    def call(path, *more, host=None):
+        with pytest.raises(SystemExit) as ended:
+            main(["submit", "-f", str(path), "--host", host or api.url, *more])
+        said = capsys.readouterr()
+        if ended.value.code:
+            assert ended.value.code == 2 and said.err.count("\n") == 1, said.err
+        return ended.value.code or 0, said.out + said.err
+
+    return call
+
+
+def test_a_run_is_started_with_what_the_file_says(api, run_file, submit):
+    path = run_file(
+        name="first",
+        service_account="soda",
+        parameters={"gpu_count": 2},
+        pipeline_root="gs://bucket/root",
+    )
+    code, said = submit(path)
+    assert code == 0 and f"link:       {api.url}/#/runs/details/run-4" in said
+    (run,) = api.runs.values()
+    (version,) = api.versions.values()
+    assert run["display_name"] == "first" and run["service_account"] == "soda"
+    assert api.experiments[run["experiment_id"]]["display_name"] == "soda"
+    assert run["pipeline_version_reference"] == {
+        "pipeline_id": version["pipeline_id"],
+        "pipeline_version_id": version["pipeline_version_id"],
+    }
+    assert run["runtime_config"]["pipeline_root"] == "gs://bucket/root"
+    parameters = run["runtime_config"]["parameters"]
+    assert parameters["gpu_count"] == 2 and parameters["train_config"]["batch_size"] == 256
+    spec = api.specs[version["pipeline_version_id"]]
+    assert "Qwen" not in spec, "the arguments are the run's, not the version's"
+
+
+def test_a_second_submit_uploads_nothing(api, run_file, submit):
+    submit(run_file())
+    assert api.changes() == [
+        "POST /pipelines",
+        "POST /pipelines/upload_version",
+        "POST /experiments",
+        "POST /runs",
+    ]
+    code, said = submit(run_file(parameters={"gpu_count": 4}))
+    assert code == 0 and "there already" in said
+    assert api.changes() == ["POST /runs"]
+
+
+def test_killed_between_pipeline_and_version_it_goes_on(api, run_file, submit):
+    api.fail("POST /pipelines/upload_version", 500)
+    code, said = submit(run_file())
+    assert code == 2 and "upload soda-distill 0.1.0-" in said and "500" in said
+    api.changes()
+    assert submit(run_file())[0] == 0
+    assert "POST /pipelines" not in api.changes() and len(api.pipelines) == 1
+
+
+def test_a_version_that_another_one_uploaded_meanwhile_is_taken(api, run_file, submit, monkeypatch):
+    submit(run_file())
+    kept = dict(api.versions)
+    listing, looks = type(api).list_versions, []
+
+    def first_empty(self, query, body, pipeline):
+        looks.append(query)
+        return {} if len(looks) == 1 else listing(self, query, body, pipeline)
+
+    monkeypatch.setattr(type(api), "list_versions", first_empty)
+    code, said = submit(run_file())
+    assert code == 0 and "there already" in said and api.versions == kept
+
+
+def test_without_caching_no_task_is_cached_and_the_version_is_another(api, run_file, submit):
+    submit(run_file())
+    submit(run_file(caching=False))
+    cached, uncached = api.specs.values()
+    assert cached.count("enableCache: true") == 7 and "enableCache" not in uncached
+    first, second = api.runs.values()
+    assert first["pipeline_version_reference"] != second["pipeline_version_reference"]
+
+
+def test_a_store_in_a_bucket_gets_into_the_spec(api, run_file, submit):
+    submit(run_file(store="gs://bucket/soda"))
+    assert "gs://bucket/soda" in next(iter(api.specs.values()))
+
+
+def test_a_dry_run_sends_nothing(api, run_file, submit):
+    code, said = submit(run_file(), "--dry-run")
+    assert code == 0 and "nothing was sent" in said and "train_config = " in said
+    assert api.calls == []
+
+
+def test_of_several_users_the_namespace_is_named_everywhere(api, run_file, submit):
+    api.namespace = "team"
+    assert submit(run_file(namespace="team"))[0] == 0
+    assert all(one["namespace"] == "team" for one in api.experiments.values())
+    assert all(one["namespace"] == "team" for one in api.pipelines.values())
+    code, said = submit(run_file())
+    assert code == 2 and "namespace" in said and "400" in said
+
+
+def test_a_pods_token_is_sent(api, run_file, submit, tmp_path, monkeypatch):
+    api.token = "canary-token"
+    code, said = submit(run_file())
+    assert code == 2 and "401 Unauthorized" in said and "check the token" in said
+    (tmp_path / "token").write_text("canary-token")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    code, said = submit(run_file())
+    assert code == 0 and "canary-token" not in said
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "none"))
+    assert submit(run_file())[0] == 2
+
+
+def test_the_host_may_come_from_the_environment(api, run_file, monkeypatch):
+    monkeypatch.setenv("KFP_ENDPOINT", api.url)
+    with pytest.raises(SystemExit) as ended:
+        main(["submit", "-f", str(run_file())])
+    assert ended.value.code == 0 and len(api.runs) == 1
+
+
+@pytest.mark.parametrize("call", ["GET /healthz", "GET /experiments", "POST /runs"])
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 500])
+def test_a_refusal_of_the_server_is_one_line(api, run_file, submit, call, status):
+    api.fail(call, status)
+    code, said = submit(run_file())
+    assert code == 2 and str(status) in said and "told to fail" in said and api.url in said
+    assert submit(run_file())[0] == 0
+
+
+def test_an_unreachable_server_is_one_line(run_file, submit):
+    code, said = submit(run_file(), host="http://127.0.0.1:9")
+    assert code == 2 and "127.0.0.1:9" in said and "refused" in said
+
+
+def test_without_an_address_the_refusal_says_where_one_may_come_from(run_file, capsys, monkeypatch):
+    for name in ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", "/none")
+    with pytest.raises(SystemExit) as ended:
+        main(["submit", "-f", str(run_file())])
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "--host or KFP_ENDPOINT" in said.err
+    assert "Failed to load" not in said.out
+
+
+def test_a_login_page_is_no_api(api, run_file, submit, monkeypatch):
+    monkeypatch.setattr(type(api), "healthz", lambda *_: "<html>please log in</html>")
+    code, said = submit(run_file())
+    assert code == 2 and "a login?" in said and api.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pipelin": "distill"}, "pipelin: unknown key; did you mean 'pipeline'?"),
+        ({"pipeline": "distil"}, "no pipeline 'distil'; did you mean 'distill'?"),
+        ({"experiment": None}, "run.experiment: expected a value, found none"),
+        (
+            {"parameters": {"gpu_cuont": 2}},
+            "has no parameter 'gpu_cuont'; did you mean 'gpu_count'",
+        ),
+        ({"parameters": {"gpu_count": "two"}}, "gpu_count: expected number_integer, found 'two'"),
+        ({"parameters": {"gpu_count": True}}, "gpu_count: expected number_integer, found True"),
+        ({"parameters": {"train_config": {}}}, "parameters.train_config: the recipe gives it"),
+        ({"recipe": None}, "expected a value for eval_config, import_student_config"),
+        ({"recipe": "none.yaml"}, "none.yaml: expected a recipe, found No such file"),
+        ({"store": "/var/soda"}, "--store: expected gs:// or s3://, found '/var/soda'"),
+    ],
+)
+def test_a_wrong_file_is_refused_before_anything_is_sent(api, run_file, submit, values, message):
+    code, said = submit(run_file(**values))
+    assert code == 2 and message in said and api.calls == []
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "a: [", "a: b: c"])
+def test_what_is_no_mapping_is_refused(submit, tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    code, said = submit(tmp_path / "run.yaml")
+    assert code == 2 and "run.yaml: expected" in said
+    assert submit(tmp_path / "none.yaml")[0] == 2
+
+
+def test_the_versions_name_follows_from_the_spec_alone(run_file):
+    path = run_file()
+    first = prepare_run(read_run(path), path)
+    second = prepare_run(read_run(run_file(parameters={"gpu_count": 8})), path)
+    assert first.version == second.version
+    assert prepare_run(read_run(run_file(store="s3://b/soda")), path).version != first.version
+
+
+def test_help_imports_no_kfp():
+    code = (
+        "import sys\nfrom pipelines.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit: print('kfp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False") and "submit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/runs", {"display_name": "x", "experiment_id": "e", "enable_caching": False}),
+        ("/runs", {"display_name": "x", "experiment_id": "e", "runtime_config": {"params": {}}}),
+        ("/experiments", {"name": "soda"}),
+        ("/experiments?resource_reference_key.id=x", {"display_name": "soda"}),
+    ],
+)
+def test_the_fake_refuses_what_the_published_models_do_not_know(api, path, body):
+    request = urllib.request.Request(
+        f"{api.url}/apis/v2beta1{path}", json.dumps(body).encode(), method="POST"
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    refused.value.close()
+    assert refused.value.code == 400 and not api.runs and not api.experiments
