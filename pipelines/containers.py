@@ -5,11 +5,15 @@ code was read, KFP takes the step for successful (4 of 15 failing steps on a bus
 container stays until its code has been read.
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 from kfp import local
+
+from soda.errors import ConfigError
+from soda.storage import is_remote
 
 __all__ = ["make_runner"]
 
@@ -22,32 +26,57 @@ _RESTRICTED: dict[str, Any] = {
     "network_mode": "host",
     "shm_size": "1g",
 }
+_USER = (10001, 10001)
 _PASSED_ON = ("SODA_", "HF_", "AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "OMP_NUM_THREADS")
 
 
-def make_runner(root: Path) -> Any:
+def make_runner(root: Path, store: str) -> Any:
     """Return a runner for `kfp.local.init`.
 
     Args:
-        root: the folder that every container sees under its own path, as do the folders of
-            SODA_VOLUMES (separated by ':'); the images' user writes there.
+        root: where KFP puts what the steps make.
+        store: the run's store. If it is a folder, every container sees it under its own path, as
+            it does `root` and the folders of SODA_VOLUMES (separated by ':').
+
+    Raises:
+        ConfigError: no Docker engine answers.
     """
-    from kfp.local import docker_task_handler
+    try:
+        import docker
+        from kfp.local import docker_task_handler
 
-    docker_task_handler.run_docker_container = _run
-    root.mkdir(parents=True, exist_ok=True)
-    return local.DockerRunner(user=f"{os.getuid()}:{os.getgid()}", **_RESTRICTED)
+        docker.from_env().ping()
+    except ImportError as error:
+        raise ConfigError("--containers: expected soda-distill[containers] installed") from error
+    except docker.errors.DockerException as error:
+        raise ConfigError(f"--containers: expected a Docker engine, found none: {error}") from error
+    folders = [folder for folder in os.environ.get("SODA_VOLUMES", "").split(":") if folder]
+    folders += [] if is_remote(store) else [store]
+    docker_task_handler.run_docker_container = functools.partial(_run, folders)
+    user = os.getuid(), os.getgid()
+    for folder in [str(root), *folders]:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if user[0] == 0:  # nobody is root in there: the folders go to the images' user
+            os.chown(folder, *_USER)
+    user = user if user[0] else _USER
+    return local.DockerRunner(user=f"{user[0]}:{user[1]}", **_RESTRICTED)
 
 
-def _run(client: Any, image: str, command: list[str], volumes: dict[str, Any], **how: Any) -> int:
+def _run(
+    folders: list[str],
+    client: Any,
+    image: str,
+    command: list[str],
+    volumes: dict[str, Any],
+    **how: Any,
+) -> int:
     import docker
 
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
         client.images.pull(image)
-    for folder in filter(None, os.environ.get("SODA_VOLUMES", "").split(":")):
-        volumes[folder] = {"bind": folder, "mode": "rw"}
+    volumes = volumes | {folder: {"bind": folder, "mode": "rw"} for folder in folders}
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
     how["environment"] = {**passed, **how.get("environment", {})}
     container = client.containers.run(

@@ -78,7 +78,7 @@ def run_compiled(
     arguments = {"store": store, "images": [], **arguments}
     place = root / "pipeline"
     before = set(place.glob("*"))
-    with start_runner(place, containers=containers):
+    with start_runner(place, store=arguments["store"] if containers else None):
         pipeline = components.load_component_from_text(_without_retries(spec))
         try:
             pipeline(**arguments)
@@ -89,13 +89,18 @@ def run_compiled(
 
 
 @contextlib.contextmanager
-def start_runner(root: Path, *, containers: bool = False) -> Iterator[None]:
-    """Let pipelines and components that are called in the block run on this machine."""
+def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
+    """Let pipelines and components that are called in the block run on this machine.
+
+    Args:
+        root: where KFP puts what the steps make.
+        store: run each step in its image, which sees this store; None: as a process.
+    """
     runner: Any = local.SubprocessRunner(use_venv=False)
-    if containers:
+    if store is not None:
         from pipelines.containers import make_runner
 
-        runner = make_runner(root)
+        runner = make_runner(root, store)
     with warnings.catch_warnings():
         # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
         warnings.simplefilter("ignore")

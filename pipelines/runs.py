@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from soda import __version__
-from soda.config import Config, load_recipe, suggest
+from soda.config import Config, suggest
 from soda.errors import ConfigError
-from soda.stage import STAGES
+from soda.storage import is_remote
 
 __all__ = ["PreparedRun", "WorkConfig", "prepare_run", "read_declaration"]
 
@@ -36,7 +36,9 @@ class WorkConfig(Config):
     pipeline: str = Field(description="which pipeline")
     recipe: str | None = Field(None, description="a recipe, relative to the file")
     parameters: dict[str, Any] = Field({}, description="the pipeline's other parameters")
-    store: str = Field("", description="gs:// or s3:// location of the store; else a volume claim")
+    store: str = Field("", description="where answers, checkpoints and artifacts lie")
+    volume: bool = Field(False, description="the store is a folder on a volume, not gs:// or s3://")
+    nodes: bool = Field(False, description="train as a TrainJob on several nodes; needs a volume")
     pipeline_root: str | None = Field(None, description="where Kubeflow puts artifacts")
     caching: bool = Field(True, description="false: every step runs, whatever ran before")
 
@@ -46,6 +48,13 @@ class WorkConfig(Config):
         if pipeline not in PIPELINES:
             raise ValueError(f"no pipeline '{pipeline}'; {suggest(pipeline, PIPELINES)}")
         return pipeline
+
+    @model_validator(mode="after")
+    def _store_fits(self) -> "WorkConfig":
+        if self.store and is_remote(self.store) == self.volume:
+            expected = "a folder on the volume" if self.volume else "gs:// or s3:// as store"
+            raise ValueError(f"expected {expected}, found '{self.store}'")
+        return self
 
 
 @dataclass(frozen=True)
@@ -87,15 +96,20 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
     """
     with tempfile.TemporaryDirectory() as temporary:
         compiled = Path(temporary) / "pipeline.yaml"
-        compile_pipeline(work.pipeline, compiled, store=work.store)
+        compile_pipeline(work.pipeline, compiled, volume=work.volume, nodes=work.nodes)
         documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
     if not work.caching:
         _turn_caching_off(documents[0])
     declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
-    parameters = _from_recipe(work, path, declared)
+    parameters = read_recipe(path.parent / work.recipe, work.pipeline) if work.recipe else {}
+    if work.store:  # a parameter and no default: the version does not depend on it
+        parameters["store"] = work.store
     for name, value in work.parameters.items():
-        if name in parameters:
-            raise ConfigError(f"{path}: parameters.{name}: the recipe gives it; leave it out")
+        # teacher_identity is only suggested by the recipe; what a recipe holds, it alone holds
+        if name in parameters and name != "teacher_identity":
+            raise ConfigError(
+                f"{path}: parameters.{name}: the file says it elsewhere; leave it out"
+            )
         parameters[name] = value
     _check(parameters, declared, f"{path}: pipeline '{work.pipeline}'")
     return PreparedRun(
@@ -104,19 +118,6 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
         spec=yaml.safe_dump_all(documents),
         parameters=parameters,
     )
-
-
-def _from_recipe(work: WorkConfig, path: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the recipe gives to this pipeline: a stage it names is used or refused."""
-    if work.recipe is None:
-        return {}
-    recipe = path.parent / work.recipe
-    named = {f"{stage.replace('-', '_')}_config" for stage in load_recipe(recipe, STAGES)}
-    return {
-        name: value
-        for name, value in read_recipe(recipe).items()
-        if name in declared or name in named
-    }
 
 
 def _check(parameters: Mapping[str, Any], declared: Mapping[str, Any], where: str) -> None:

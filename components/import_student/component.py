@@ -16,7 +16,7 @@ def import_student(
     """Bring the student in as safetensors, with its tokenizer and chat template.
 
     Args:
-        config: Values of the stage import-student.
+        config: Values of the stage import-student; the revision or digest is among them.
         model: The base student.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """

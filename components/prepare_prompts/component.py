@@ -16,7 +16,7 @@ def prepare_prompts(
     """Make prompts of a dataset: stable ids, duplicates out, a split that never moves.
 
     Args:
-        config: Values of the stage prepare-prompts.
+        config: Values of the stage prepare-prompts; the dataset's digest is among them.
         prompts: The prompts.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """

@@ -94,9 +94,13 @@ def publish(folder: Path, target: Path) -> None:
         StorageError: something is already there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if folder.stat().st_dev == target.parent.stat().st_dev:
+    try:
         _rename(folder, target)
         return
+    except OSError as error:
+        # also between two mounts of one disk, which its device number does not show
+        if error.errno != errno.EXDEV:
+            raise
     with _beside(target) as near:
         shutil.copytree(folder, near)
         _rename(near, target)

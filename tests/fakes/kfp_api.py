@@ -283,8 +283,9 @@ def kfp_api() -> Iterator[KfpApi]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # the client was killed
+                self.end_headers()
+                self.wfile.write(data)
 
         do_POST = do_DELETE = do_GET  # noqa: N815
 

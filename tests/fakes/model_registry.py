@@ -170,8 +170,9 @@ def fake_model_registry() -> Iterator[FakeModelRegistry]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # the client was killed
+                self.end_headers()
+                self.wfile.write(data)
 
         do_POST = do_PATCH = do_GET  # noqa: N815
 

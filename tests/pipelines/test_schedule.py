@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,12 +18,19 @@ from tests.fakes.kfp_api import kfp_api
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "pipelines" / "distill" / "recipes" / "cluster.yaml"
-NIGHTLY = {"name": "nightly", "pipeline": "distill", "cron": "0 0 2 * * *", "recipe": "recipe.yaml"}
+NIGHTLY = {
+    "name": "nightly",
+    "pipeline": "distill",
+    "cron": "0 0 2 * * *",
+    "recipe": "recipe.yaml",
+    "store": "gs://bucket/soda",
+}
 HOURLY = {
     "name": "hourly",
     "pipeline": "distill",
     "every_seconds": 3600,
     "recipe": "recipe.yaml",
+    "store": "gs://bucket/soda",
     "parameters": {"gpu_count": 2},
     "enabled": False,
 }
@@ -89,7 +97,7 @@ def test_applied_it_is_there_and_applied_again_nothing_happens(api, declare, sch
     assert nightly["max_concurrency"] == "1" and nightly["no_catchup"] is True
     assert nightly["service_account"] == "soda" and nightly["mode"] == "ENABLE"
     assert nightly["description"].startswith("soda-schedule: ")
-    assert nightly["runtime_config"]["parameters"]["train_config"]["batch_size"] == 256
+    assert nightly["runtime_config"]["parameters"]["recipe_train"]["batch_size"] == 256
     assert hourly["trigger"] == {"periodic_schedule": {"interval_second": "3600"}}
     assert hourly["mode"] == "DISABLE"
     api.changes()
@@ -111,7 +119,7 @@ def test_what_differs_is_shown_old_and_new_and_replaced(api, declare, schedule):
         "replace   nightly",
         "cron: 0 0 2 * * * -> 0 30 3 * * *",
         "parameters.gpu_memory: None -> 96Gi",
-        "parameters.train_config.beta: 0.1 -> 0.2",
+        "parameters.recipe_train.beta: 0.1 -> 0.2",
         "service_account: soda -> other",
     ):
         assert line in said
@@ -244,10 +252,10 @@ def test_killed_between_delete_and_create_the_next_run_makes_it(
 ):
     schedule(declare(NIGHTLY), "--apply")
     path = declare({**NIGHTLY, "cron": "0 0 4 * * *"})
-    deleted, create = type(api).delete_recurring, type(api).create_recurring
+    is_dead, create = threading.Event(), type(api).create_recurring
 
     def hang(self, query, body):
-        time.sleep(2)  # the client is dead by then
+        is_dead.wait(60)
         return {}
 
     monkeypatch.setattr(type(api), "create_recurring", hang)
@@ -260,7 +268,8 @@ def test_killed_between_delete_and_create_the_next_run_makes_it(
         assert child.poll() is None
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert deleted is type(api).delete_recurring and api.recurring == {}
+    is_dead.set()
+    assert api.recurring == {}
     monkeypatch.setattr(type(api), "create_recurring", create)
     code, said = schedule(path, "--apply")
     assert code == 0 and "create    nightly" in said and len(api.recurring) == 1
