@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 RECIPES := pipelines/distill/recipes
 SETUP := $(VENV)/.ready
 
-.PHONY: quickstart test check compile bench gpu clean
+.PHONY: quickstart test check compile images locks manifests scan bench gpu clean
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
@@ -27,7 +27,7 @@ test: $(SETUP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup
 
 check: $(SETUP)
 	$(RUN) -m ruff format --check .
@@ -36,8 +36,37 @@ check: $(SETUP)
 	$(RUN) -m pytest -m 'not slow'
 
 compile: $(SETUP)
-	$(RUN) -m pipelines compile --out build/distill.yaml
-	$(RUN) -m pipelines lint build/distill.yaml
+	for name in distill refresh compare; do $(RUN) -m pipelines compile --pipeline $$name || exit; done
+	$(RUN) -m pipelines lint build/distill.yaml build/refresh.yaml build/compare.yaml
+
+images:
+	docker build -f images/cpu/Containerfile -t ghcr.io/soda-distill/soda-cpu:0.1.0 .
+	docker build -f images/gpu/Containerfile -t ghcr.io/soda-distill/soda-gpu:0.1.0 .
+
+# The images' packages, with hashes. CPU_WHEELS: a folder or index page with torch's CPU build.
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch
+LOCK := $(VENV)/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-header \
+	--no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28
+locks: $(SETUP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) -c constraints.txt pyproject.toml --extra cpu --extra kfp --extra model-registry -o images/cpu/requirements.lock
+	$(LOCK) -c constraints.txt pyproject.toml --extra gpu --extra kfp -o images/gpu/requirements.lock
+	$(LOCK) -c constraints.txt pyproject.toml --extra gpu --extra kfp --find-links $(CPU_WHEELS) -o images/gpu/without-cuda.lock
+	$(LOCK) pyproject.toml --extra vllm --extra kfp -o images/gpu/vllm.lock
+	echo setuptools | $(LOCK) -c constraints.txt - -o images/setuptools.lock
+	echo cyclonedx-bom | $(LOCK) - -o images/sbom.lock
+
+# What the gitops overlay holds of the pipelines.
+manifests: $(SETUP)
+	$(RUN) manifests/generate.py
+
+# checkov over every overlay; its own environment, as its pins are not ours.
+CHECKOV := build/checkov/bin/checkov
+$(CHECKOV): manifests/checkov-requirements.txt
+	$(PYTHON) -m venv --without-pip build/checkov
+	$(PYTHON) -m pip --python build/checkov/bin/python install --quiet --disable-pip-version-check --no-deps --no-compile -r $<
+scan: $(SETUP) $(CHECKOV)
+	SODA_CHECKOV=$(CHECKOV) $(RUN) -m pytest tests/manifests/test_checkov.py
 
 # The trainer's needs TRL, which soda does not.
 bench: $(SETUP) $(VENV)/.student

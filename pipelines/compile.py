@@ -1,6 +1,7 @@
 """Pipelines -> the spec that a cluster runs."""
 
 import argparse
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,7 @@ def compile_pipeline(
         str(out),
         pipeline_parameters=dict(arguments or {}),
     )
+    # kfp begins with the defaults as comments, in an order that changes with the hash seed
+    lines = out.read_text(encoding="utf-8").splitlines(keepends=True)
+    spec = "".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
+    out.write_text(spec, encoding="utf-8")

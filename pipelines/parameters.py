@@ -49,6 +49,7 @@ _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     **{
         f"recipe_{name.replace('-', '_')}": (dict, _REQUIRED, text) for name, text in RECIPE.items()
     },
+    "register_secret": (str, "soda-model-registry", "Secret whose key token opens it; optional."),
     "shards_snapshot": (list, ["1/1"], "Pods that share the snapshot: ['1/2', '2/2'], a GPU each."),
     "shards_teacher": (list, ["1/1"], "Pods that share the teacher's prompts: ['1/2', '2/2']."),
     "store": (str, _REQUIRED, "Where answers, checkpoints and artifacts lie: gs:// or s3://."),

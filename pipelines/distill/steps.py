@@ -23,6 +23,12 @@ from pipelines.placement import Placement
 
 __all__ = ["Made", "Steps"]
 
+# Which run made a version, for the Model Registry.
+_RUN = {
+    "SODA_RUN_ID": "metadata.labels['pipeline/runid']",
+    "SODA_RUN_NAMESPACE": "metadata.namespace",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -190,6 +196,9 @@ class Steps:
             config=self.given.recipe_register,
             store=self.given.store,
         )
+        self._secret(task, self.given.register_secret, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
+        for name, field in _RUN.items():
+            kubernetes.use_field_path_as_env(task, name, field)
         return self._acts(self.place.on_cpu(task), "Register")
 
     def _acts(self, task: Any, title: str) -> Any:

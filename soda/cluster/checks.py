@@ -1,5 +1,6 @@
 """What a run needs of the cluster it is in: GPUs, quota, permissions, images."""
 
+import http.client
 import json
 import re
 import urllib.error
@@ -15,8 +16,8 @@ from soda.errors import ClusterError
 
 __all__ = ["Gpus", "allowed", "connect", "gpu_nodes", "image", "quota"]
 
-_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT_SECONDS = 20
+_NO_ANSWER = (OSError, ValueError, http.client.HTTPException)  # the last: an answer that is no HTTP
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -38,12 +39,15 @@ class Gpus:
 def connect() -> tuple[Any, str] | None:
     """Return a Kubernetes API client and this pod's namespace, or None outside of a cluster."""
     from kubernetes import client, config
+    from kubernetes.config import incluster_config
 
+    configuration = client.Configuration()
     try:
-        config.load_incluster_config()
+        config.load_incluster_config(configuration)
     except config.ConfigException:
         return None
-    return client.ApiClient(), _NAMESPACE.read_text(encoding="utf-8").strip()
+    namespace = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
+    return client.ApiClient(configuration), namespace.read_text(encoding="utf-8").strip()
 
 
 def gpu_nodes(api: Any, wanted: Gpus) -> str:
@@ -176,7 +180,7 @@ def _ask(call: Any, *arguments: Any, **named: Any) -> Any:
 
 def _reason(error: Any) -> str:
     try:
-        return str(json.loads(error.body)["message"])
+        return " ".join(str(json.loads(error.body)["message"]).split())
     except (ValueError, LookupError, TypeError):
         return f"{error.status} {error.reason}"
 
@@ -200,6 +204,7 @@ def image(reference: str) -> str | None:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
                 return str(answer.headers.get("Docker-Content-Digest", version))
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == 404:
                 raise ClusterError(f"{reference}: expected an image, found none there") from error
             if error.code not in (401, 403):
@@ -208,8 +213,9 @@ def image(reference: str) -> str | None:
             token = "" if token else _token(challenge)
             if not token:
                 return None
-        except (OSError, ValueError) as error:
-            raise ClusterError(f"{reference}: the registry cannot be reached: {error}") from error
+        except _NO_ANSWER as error:
+            problem = " ".join(str(error).split())
+            raise ClusterError(f"{reference}: the registry cannot be reached: {problem}") from error
     return None
 
 
@@ -238,6 +244,9 @@ def _token(challenge: str) -> str:
         url = f"{fields['realm']}?{query}"
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
             found = json.load(answer)
-    except (OSError, ValueError):
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        return ""
+    except _NO_ANSWER:
         return ""
     return str(found.get("token") or found.get("access_token") or "")

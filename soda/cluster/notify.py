@@ -1,5 +1,6 @@
 """One message about a run's end, to a webhook, in the form that Slack and Mattermost take."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -40,7 +41,8 @@ def notify(pipeline: str, state: str, error: str, links: dict[str, str]) -> None
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError as refusal:
+        refusal.close()
         say(f"notify: the webhook in SODA_NOTIFY_URL answered {refusal.code}")
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError, http.client.HTTPException) as failure:
         reason = getattr(failure, "reason", None) or type(failure).__name__
         say(f"notify: the webhook in SODA_NOTIFY_URL cannot be reached: {reason}")

@@ -22,6 +22,7 @@ __all__ = ["Nodes", "job_of", "run_job"]
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 _POLL_SECONDS = 10.0
+_TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
 
 
 def run_job(job: dict[str, Any], *, poll_seconds: float = _POLL_SECONDS) -> None:
-    """Create a TrainJob, or find the one that is there, and wait for its end.
+    """Create a TrainJob, or find the one that runs, and wait for its end.
 
     SIGTERM deletes it: its nodes save their state, and a later try goes on from there.
 
@@ -126,20 +127,20 @@ def run_job(job: dict[str, Any], *, poll_seconds: float = _POLL_SECONDS) -> None
                 raise SystemExit(143)
             found = _forgive(404, jobs.get_namespaced_custom_object, *place, name)
             if found is None:
-                created = _forgive(409, jobs.create_namespaced_custom_object, *place, job)
-                state = "Created" if created else ""
+                _forgive(409, jobs.create_namespaced_custom_object, *place, job)
+                state = "Created"  # by another run, if there is one by now
                 continue
             earlier, (state, reason) = state, _state(found)
             if state != earlier:
                 say(f"train: {name}: {state} {reason}".rstrip())
-            if state == "Complete":
+            if state == "Complete" and earlier:
                 return
             if state == "Failed" and earlier:
                 raise ClusterError(
                     f"train: {name} failed: {reason or 'no reason given'}; its lines: kubectl logs "
                     f"-n {namespace} -l jobset.sigs.k8s.io/jobset-name={name} --prefix"
                 )
-            if state == "Failed":  # an earlier try's
+            if state in ("Complete", "Failed"):  # an earlier try's, whose result is not there
                 _forgive(404, jobs.delete_namespaced_custom_object, *place, name)
                 state = ""
             _wait(interrupt, poll_seconds)
@@ -169,7 +170,7 @@ def _forgive(status: int, call: Any, *arguments: Any) -> dict[str, Any] | None:
     from urllib3.exceptions import HTTPError
 
     try:
-        found: dict[str, Any] = call(*arguments)
+        found: dict[str, Any] = call(*arguments, _request_timeout=_TIMEOUT_SECONDS)
         return found
     except ApiException as error:
         if error.status == status:

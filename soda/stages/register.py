@@ -11,6 +11,7 @@ from soda import storage
 from soda.config import Config
 from soda.errors import ConfigError
 from soda.kinds import Model, Registration, Report
+from soda.registry.kubeflow import publish
 from soda.registry.model_card import render_card
 from soda.registry.remote import open_registry
 
@@ -28,10 +29,13 @@ _COMPARE = {
 class RegisterConfig(Config):
     """Under which name, where, and what a champion must have shown."""
 
-    aside: ClassVar[tuple[str, ...]] = ("registry",)
+    aside: ClassVar[tuple[str, ...]] = ("registry", "model_registry")
 
     name: str = Field(description="the model's name in the registry")
     registry: str = Field("registry", description="the registry's folder")
+    model_registry: str = Field(
+        "", description="address of a Kubeflow Model Registry that is told of every version"
+    )
     champion_if: list[str] = Field(
         [],
         description="checks on the report's metrics, all of which a champion passes, such as "
@@ -84,6 +88,15 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
                 folders={"model": model.path, "report": report.path},
                 card=card,
             )
+            if config.model_registry:
+                publish(
+                    config.model_registry,
+                    name=config.name,
+                    version=str(version),
+                    uri=f"{registry.version_folder(config.name, version)}/model",
+                    lineage=lineage,
+                    author="soda",
+                )
             if not failed:
                 registry.set_alias(config.name, "champion", version)
         facts: dict[str, Any] = {

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 @dsl.pipeline(name="shards")
 def shards(prompts_config: dict, teacher_config: dict) -> dsl.Dataset:
     prompts = prepare_prompts(config=prompts_config)
-    with dsl.ParallelFor([{"shard": "1/3"}, {"shard": "2/3"}, {"shard": "3/3"}]) as part:
-        asked = teacher_gen(prompts=prompts.output, config=teacher_config, overrides=part)
+    with dsl.ParallelFor(["1/3", "2/3", "3/3"]) as shard:
+        asked = teacher_gen(prompts=prompts.output, config=teacher_config, shard=shard)
     whole = teacher_gen(prompts=prompts.output, config=teacher_config).after(asked)
     return whole.output
 

@@ -1,0 +1,130 @@
+"""What components are tried with: a student trained and measured, a web server, artifacts of KFP."""
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+from kfp import dsl
+
+import soda
+from components.readme import load_component
+
+QUICK = {
+    "snapshot": {"max_new_tokens": 8},
+    "train": {"batch_size": 8},
+    "eval": {"max_new_tokens": 8, "lm_eval_tasks": [], "bootstrap_samples": 100},
+}
+
+
+@pytest.fixture(scope="session")
+def ready(made, tmp_path_factory):
+    """Where finished artifacts lie, by name; `url` of the teacher; `quick` configs by stage."""
+    root = tmp_path_factory.mktemp("ready")
+    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    model = soda.run("train", inputs=inputs, config=QUICK["train"], out=root / "model")
+    inputs = {key: made[key].path for key in ("base", "teacher", "pairs")}
+    inputs["model"] = model.path
+    report = soda.run("eval", inputs=inputs, config=QUICK["eval"], out=root / "report")
+    paths = {key: str(each.path) for key, each in made.items()}
+    return SimpleNamespace(
+        **paths,
+        model=str(model.path),
+        report=str(report.path),
+        source=str(made["base"].path.parent / "source"),
+        dataset=str(made["prompts"].path.parent / "dataset.jsonl"),
+        quick=QUICK,
+        url=made["teacher"].manifest["config"]["base_url"],
+    )
+
+
+@dataclass
+class Web:
+    """A running server: it lists one model, and takes what is posted."""
+
+    url: str
+    posted: list = field(default_factory=list)
+
+
+@contextmanager
+def serve():
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            self.reply({"data": [{"id": "big-teacher"}]})
+
+        def do_POST(self):
+            web.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.reply({})
+
+        def reply(self, answer):
+            data = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    web = Web(f"http://127.0.0.1:{server.server_port}")
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield web
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def web():
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Call a component's function with KFP's artifacts; return them by name, and `returned`."""
+
+    def kind(spec):
+        return getattr(dsl, spec.type.removeprefix("system.").split("@")[0])
+
+    def run(name, **given):
+        component = load_component(name)
+        spec = component.component_spec
+        for key, each in spec.inputs.items():
+            if each.type.startswith("system."):
+                given[key] = kind(each)(name=key, uri=str(given[key]))
+        made = {
+            key: kind(each)(name=key, uri=str(tmp_path / "made" / key))
+            for key, each in (spec.outputs or {}).items()
+            if each.type.startswith("system.")
+        }
+        (tmp_path / "made").mkdir(exist_ok=True)
+        returned = component.python_func(**given, **made)
+        return SimpleNamespace(**made, returned=returned)
+
+    return run
+
+
+def preflight_configs(ready, registry, **teacher):
+    """Return preflight's eight configs, for the fake teacher or another."""
+    return {
+        "prepare_prompts_config": {"dataset": ready.dataset},
+        "import_student_config": {"source": ready.base},
+        "teacher_gen_config": {"base_url": ready.url, "model": "fake", **teacher},
+        "snapshot_config": {},
+        "pair_build_config": {},
+        "train_config": {},
+        "eval_config": {},
+        "register_config": {"name": "tiny", "registry": str(registry)},
+    }
+
+
+@pytest.fixture
+def configs(ready, tmp_path):
+    """The eight configs of a preflight that finds nothing to mend; keywords change the teacher."""
+    return lambda **teacher: preflight_configs(ready, tmp_path / "registry", **teacher)

@@ -1,0 +1,185 @@
+"""Each component's function, called with KFP's own artifacts: what it makes and says of it."""
+
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+import soda
+from soda.kinds import Registration
+from soda.stage import load_stage
+
+STAGES = {  # component -> where the inputs come from, the config, the type of the output
+    "prepare_prompts": ({}, lambda at: {"dataset": at.dataset}),
+    "teacher_gen": ({"prompts": "prompts"}, lambda at: {"base_url": at.url, "model": "fake"}),
+    "pair_build": ({"teacher": "teacher", "student": "student"}, lambda at: {}),
+    "import_student": ({}, lambda at: {"source": at.source}),
+    "snapshot": ({"prompts": "prompts", "model": "base"}, lambda at: at.quick["snapshot"]),
+    "train": ({"pairs": "pairs", "model": "base"}, lambda at: at.quick["train"]),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if load else [])
+        for name in STAGES
+        for load in [name in ("import_student", "snapshot", "train")]
+    ],
+)
+def test_a_component_makes_the_stages_artifact_and_notes_its_digest_and_rows(name, ready, call):
+    inputs, config = STAGES[name]
+    given = {key: getattr(ready, where) for key, where in inputs.items()}
+    made = call(name, **given, config=config(ready))
+    [output] = [each for each in vars(made).values() if isinstance(each, dsl.Artifact)]
+    artifact = load_stage(name).output.open(output.path)
+    assert output.metadata == {"digest": artifact.digest, "rows": artifact.manifest["rows"]}
+    assert artifact.manifest["stage"] == name.replace("_", "-")
+
+
+def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, call, tmp_path):
+    config = {"base_url": ready.url, "model": "fake"}
+    made = call("teacher_gen", prompts=ready.prompts, config=config, shard="1/4", identity="abc")
+    artifact = soda.Responses.open(made.responses.path)
+    assert len(artifact) == 10
+    assert artifact.manifest["config"]["identity"] == "abc"
+
+
+@pytest.mark.slow
+def test_overrides_go_over_the_config_of_training(ready, call):
+    given = {"pairs": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
+    made = call("train", **given, overrides={"method": "seqkd"})
+    found = soda.Model.open(made.student.path).manifest["config"]
+    assert (found["method"], found["batch_size"]) == ("seqkd", 8)
+
+
+def test_what_a_component_made_is_in_the_store_and_is_found_there_again(
+    ready, call, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SODA_STORE", "")  # so that it is as before, afterwards
+    given = {"config": {"dataset": ready.dataset}, "store": str(tmp_path / "store")}
+    first = call("prepare_prompts", **given).prompts.metadata
+    assert list((tmp_path / "store" / "artifacts").glob("prepare-prompts-*"))
+    soda.storage.remove_tree(tmp_path / "made" / "prompts")
+    capsys.readouterr()
+    assert call("prepare_prompts", **given).prompts.metadata == first
+    assert "nothing to do" in "".join(capsys.readouterr())
+
+
+@pytest.mark.slow
+def test_eval_shows_a_page_a_summary_the_figures_and_the_right_answers(ready, call):
+    inputs = {key: getattr(ready, key) for key in ("model", "base", "teacher", "pairs")}
+    made = call("eval", **inputs, config=ready.quick["eval"])
+    report = soda.Report.open(made.report.path)
+    assert made.report.metadata == {"digest": report.digest, "rows": report.manifest["rows"]}
+    assert "ROUGE-L" in Path(made.page.path).read_text()
+    assert "ROUGE-L" in Path(made.summary.path).read_text()
+    assert made.metrics.metadata == report.numbers()
+    rows = made.answers.metadata["confusionMatrix"]["rows"]
+    assert [row["row"] for row in rows] == report.answers_right()
+
+
+def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp_path):
+    config = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    made = call("register", model=ready.model, report=ready.report, config=config)
+    registration = Registration.open(made.registration.path)
+    assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
+    assert (made.registration.metadata["version"], made.registration.metadata["champion"]) == (
+        1,
+        True,
+    )
+    assert Path(made.card.path).read_text() == (registration.path / "card.md").read_text()
+
+
+def test_compare_shows_the_three_methods_side_by_side(ready, call):
+    reports = dict.fromkeys(("soda", "seqkd", "gad"), ready.report)
+    made = call("compare", **reports, config={})
+    assert made.comparison.metadata.keys() == {"digest"}
+    for page in (made.page, made.summary):
+        assert all(text in Path(page.path).read_text() for text in ("SODA", "SeqKD", "GAD"))
+
+
+def test_preflight_reports_what_it_found(ready, call, configs, tmp_path):
+    made = call("preflight", **configs(), store=str(tmp_path / "store"), images=[])
+    report = Path(made.report.path).read_text()
+    assert "✗" not in report
+    for check in ("recipe", "teacher", "student", "store", "registry"):
+        assert f"| ✓ | {check} |" in report
+
+
+def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(
+    call, configs, web, tmp_path, capsys
+):
+    wrong = configs(base_url=f"{web.url}/v1", model="big-teachr")
+    with pytest.raises(SystemExit) as stopped:
+        call("preflight", **wrong, store=str(tmp_path / "store"), images=[])
+    assert stopped.value.code == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("soda: ")]
+    assert "1 of " in line and "did you mean 'big-teacher'?" in line
+    assert "| ✗ | teacher |" in (tmp_path / "made" / "report").read_text()
+
+
+def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, call, tmp_path):
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    given = {
+        "teacher_gen_config": {
+            "base_url": ready.url,
+            "model": "fake",
+            "sampling": {"max_tokens": 20},
+        },
+        "register_config": registry,
+        "store": str(tmp_path / "store"),
+    }
+    made = call("watch", **given, run="one")
+    assert made.returned == ("new", "")
+    assert "**The teacher is new.**" in Path(made.report.path).read_text()
+    inputs = {"model": ready.model, "report": ready.report}
+    soda.run("register", inputs=inputs, config=registry, out=tmp_path / "registration")
+    assert call("watch", **given, run="two").returned[0] == "unchanged"
+    assert call("watch", **given, run="three", force=True).returned[0] == "changed"
+
+
+@pytest.mark.parametrize(("state", "error"), [("SUCCEEDED", ""), ("FAILED", "a step\nstopped")])
+def test_notify_posts_one_message_with_links(state, error, call, web, tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
+    web.posted.clear()
+    status = dsl.PipelineTaskFinalStatus(
+        state=state,
+        pipeline_job_resource_name="job",
+        pipeline_task_name="notify",
+        error_code=None,
+        error_message=error,
+    )
+    config = {"name": "tiny", "registry": "gs://bucket/registry"}
+    more = {"store": str(tmp_path / "store"), "run": "one", "ui_url": "https://kubeflow.example"}
+    call("notify", status=status, pipeline="distill", register_config=config, **more)
+    [message] = web.posted
+    first, *others = message["text"].splitlines()
+    assert first.endswith(f"distill tiny: {state.lower()}")
+    assert others[-2:] == [
+        "run: https://kubeflow.example/#/runs/details/one",
+        "registry: gs://bucket/registry/tiny",
+    ]
+    assert others[:-2] == ([error.replace("\n", " ")] if error else [])
+
+
+def test_train_job_refuses_with_one_line_outside_of_a_cluster(
+    ready, call, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SODA_STORE", "")
+    given = {"pairs": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
+    with pytest.raises(SystemExit) as stopped:
+        call("train_job", **given, store=str(tmp_path / "store"), image="soda")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "soda: train: expected to be in a cluster with the Kubeflow Trainer, found none"
+    ]
+
+
+def test_a_component_refuses_an_input_of_another_kind_with_one_line(ready, call, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        call("pair_build", teacher=ready.prompts, student=ready.student, config={})
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("soda: ") and "expected 'responses', found 'prompts'" in line
+    assert not (tmp_path / "made" / "pairs").exists()
