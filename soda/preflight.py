@@ -209,6 +209,7 @@ def preflight_step(
     Raises:
         SystemExit: a check failed (code 2).
     """
+    recipe = {name: values for name, values in recipe.items() if values or name != "register"}
     wanted = Gpus(**{**gpus, "count": int(gpus["count"]), "nodes": int(gpus["nodes"])})
     found = preflight(recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled)
     Path(report).write_text(render(found), encoding="utf-8")

@@ -16,14 +16,14 @@ def preflight(
     pair_build_config: dict,
     train_config: dict,
     eval_config: dict,
-    register_config: dict,
     store: str,
     images: list,
     report: dsl.Output[dsl.Markdown],
+    register_config: dict = {},  # noqa: B006 - KFP reads it and never changes it
     gpu_type: str = "nvidia.com/gpu",
     gpu_count: int = 1,
     gpu_nodes: int = 1,
-    gpu_node_selector: dict = {},  # noqa: B006 - KFP reads it and never changes it
+    gpu_node_selector: dict = {},  # noqa: B006
     gpu_tolerations: list = [],  # noqa: B006
     gpu_autoscaled: bool = False,
 ):
@@ -37,10 +37,10 @@ def preflight(
         pair_build_config: Values of the stage pair-build.
         train_config: Values of the stage train.
         eval_config: Values of the stage eval.
-        register_config: Values of the stage register.
         store: Where journals, unfinished work and finished artifacts lie.
         images: References that the steps will pull.
         report: What was found, and what to mend.
+        register_config: Values of the stage register; empty if nothing is registered.
         gpu_type: Resource name of the GPUs.
         gpu_count: GPUs for training.
         gpu_nodes: Nodes for training.

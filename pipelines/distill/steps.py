@@ -82,7 +82,7 @@ class Steps:
             pair_build_config=given.recipe_pair_build,
             train_config=given.recipe_train,
             eval_config=given.recipe_eval,
-            register_config=getattr(given, "recipe_register", None) or {"name": "none"},
+            **self._register_config(),
             store=given.store,
             images=given.images,
             gpu_type=given.gpu_type,
@@ -95,6 +95,11 @@ class Steps:
         self._teacher_key(task)
         self._hub_token(task)
         return self._acts(self.place.on_cpu(task), "Preflight")
+
+    def _register_config(self) -> dict[str, Any]:
+        """Return the values of register, if this pipeline registers."""
+        values = getattr(self.given, "recipe_register", None)
+        return {} if values is None else {"register_config": values}
 
     def watch(self) -> Any:
         """Return the step that looks at the teacher."""

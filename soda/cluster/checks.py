@@ -14,7 +14,7 @@ from typing import Any
 
 from soda.errors import ClusterError
 
-__all__ = ["Gpus", "allowed", "connect", "gpu_nodes", "image", "quota"]
+__all__ = ["Gpus", "allowed", "connect", "gpu_nodes", "image", "quota", "reason_of"]
 
 _TIMEOUT_SECONDS = 20
 _NO_ANSWER = (OSError, ValueError, http.client.HTTPException)  # the last: an answer that is no HTTP
@@ -173,12 +173,13 @@ def _ask(call: Any, *arguments: Any, **named: Any) -> Any:
     try:
         return call(*arguments, _request_timeout=_TIMEOUT_SECONDS, **named)
     except ApiException as error:
-        raise ClusterError(f"Kubernetes refused {call.__name__}: {_reason(error)}") from error
+        raise ClusterError(f"Kubernetes refused {call.__name__}: {reason_of(error)}") from error
     except HTTPError as error:
         raise ClusterError(f"Kubernetes cannot be reached: {error}") from error
 
 
-def _reason(error: Any) -> str:
+def reason_of(error: Any) -> str:
+    """Return in one line why Kubernetes refused: its own words, or the status."""
     try:
         return " ".join(str(json.loads(error.body)["message"]).split())
     except (ValueError, LookupError, TypeError):

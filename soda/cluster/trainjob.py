@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soda.artifact import run_key
-from soda.cluster.checks import connect
+from soda.cluster.checks import connect, reason_of
 from soda.errors import ClusterError
 from soda.progress import say
 from soda.stage import Call
@@ -175,7 +175,8 @@ def _forgive(status: int, call: Any, *arguments: Any) -> dict[str, Any] | None:
     except ApiException as error:
         if error.status == status:
             return None
-        reason = f"{error.status} {error.reason}"
-        raise ClusterError(f"train: Kubernetes refused {call.__name__}: {reason}") from error
+        raise ClusterError(
+            f"train: Kubernetes refused {call.__name__}: {reason_of(error)}"
+        ) from error
     except HTTPError as error:
         raise ClusterError(f"train: Kubernetes cannot be reached: {error}") from error

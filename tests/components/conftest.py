@@ -1,4 +1,4 @@
-"""What components are tried with: a student trained and measured, a web server, artifacts of KFP."""
+"""What components are tried with: finished artifacts, a web server, artifacts of KFP."""
 
 import json
 import threading
@@ -81,6 +81,7 @@ def serve():
 
 @pytest.fixture(scope="module")
 def web():
+    """A web server for one file's tests."""
     with serve() as running:
         yield running
 
@@ -110,21 +111,20 @@ def call(tmp_path):
     return run
 
 
-def preflight_configs(ready, registry, **teacher):
-    """Return preflight's eight configs, for the fake teacher or another."""
-    return {
-        "prepare_prompts_config": {"dataset": ready.dataset},
-        "import_student_config": {"source": ready.base},
-        "teacher_gen_config": {"base_url": ready.url, "model": "fake", **teacher},
-        "snapshot_config": {},
-        "pair_build_config": {},
-        "train_config": {},
-        "eval_config": {},
-        "register_config": {"name": "tiny", "registry": str(registry)},
-    }
+@pytest.fixture(scope="session")
+def configs(ready):
+    """Return the eight configs of preflight with nothing to mend; keywords change the teacher."""
 
+    def make(registry, **teacher):
+        return {
+            "prepare_prompts_config": {"dataset": ready.dataset},
+            "import_student_config": {"source": ready.base},
+            "teacher_gen_config": {"base_url": ready.url, "model": "fake", **teacher},
+            "snapshot_config": {},
+            "pair_build_config": {},
+            "train_config": {},
+            "eval_config": {},
+            "register_config": {"name": "tiny", "registry": str(registry)},
+        }
 
-@pytest.fixture
-def configs(ready, tmp_path):
-    """The eight configs of a preflight that finds nothing to mend; keywords change the teacher."""
-    return lambda **teacher: preflight_configs(ready, tmp_path / "registry", **teacher)
+    return make

@@ -100,7 +100,9 @@ def test_compare_shows_the_three_methods_side_by_side(ready, call):
 
 
 def test_preflight_reports_what_it_found(ready, call, configs, tmp_path):
-    made = call("preflight", **configs(), store=str(tmp_path / "store"), images=[])
+    made = call(
+        "preflight", **configs(tmp_path / "registry"), store=str(tmp_path / "store"), images=[]
+    )
     report = Path(made.report.path).read_text()
     assert "✗" not in report
     for check in ("recipe", "teacher", "student", "store", "registry"):
@@ -110,7 +112,7 @@ def test_preflight_reports_what_it_found(ready, call, configs, tmp_path):
 def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(
     call, configs, web, tmp_path, capsys
 ):
-    wrong = configs(base_url=f"{web.url}/v1", model="big-teachr")
+    wrong = configs(tmp_path / "registry", base_url=f"{web.url}/v1", model="big-teachr")
     with pytest.raises(SystemExit) as stopped:
         call("preflight", **wrong, store=str(tmp_path / "store"), images=[])
     assert stopped.value.code == 2
@@ -136,6 +138,7 @@ def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, c
     inputs = {"model": ready.model, "report": ready.report}
     soda.run("register", inputs=inputs, config=registry, out=tmp_path / "registration")
     assert call("watch", **given, run="two").returned[0] == "unchanged"
+    given["store"] = str(tmp_path / "another store")  # in this one, run one took the teacher
     assert call("watch", **given, run="three", force=True).returned[0] == "changed"
 
 

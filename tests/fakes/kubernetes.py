@@ -191,11 +191,10 @@ def _refuse_lost(sent: Any, back: Any, model: str) -> None:
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value or ())
     if not isinstance(value, dict | list):
         yield f"{prefix} {value!r}"
         return
-    for key, one in inner:
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
         yield from _leaves(one, f"{prefix}.{key}")
 
 
@@ -301,8 +300,11 @@ def _handler(fake: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization", "")
-            with lock:
-                status, answer = _answer(fake, self.command, self.path, token, body)
+            try:
+                with lock:
+                    status, answer = _answer(fake, self.command, self.path, token, body)
+            except Exception as error:  # a fault of the fake's own, which a test has to see
+                status, answer = 500, _status(500, f"the fake: {error!r}")
             data = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

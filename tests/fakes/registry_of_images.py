@@ -30,9 +30,7 @@ class FakeImages:
         """Put an image there and return its digest."""
         data = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "of": [repository, tag]})
         found = f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
-        self.manifests.setdefault(repository, {}).update(
-            {tag: data.encode(), found: data.encode()}
-        )
+        self.manifests.setdefault(repository, {}).update({tag: data.encode(), found: data.encode()})
         return found
 
 

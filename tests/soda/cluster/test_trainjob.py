@@ -207,14 +207,14 @@ def test_two_runs_of_one_training_share_a_job(cluster, job):
 
 
 @pytest.mark.parametrize(
-    ("call", "named"),
+    ("asked", "named"),
     [
         ("GET trainjobs", "get_namespaced_custom_object"),
         ("POST trainjobs", "create_namespaced_custom_object"),
     ],
 )
-def test_what_the_cluster_refuses_is_one_line(cluster, job, call, named):
-    cluster.fail(call, 403)
+def test_what_the_cluster_refuses_is_one_line(cluster, job, asked, named):
+    cluster.fail(asked, 403)
     text = refusal(job)
     assert text == f"train: Kubernetes refused {named}: told to fail"
 

@@ -1,0 +1,38 @@
+"""Refresh on KFP's local runner: a new teacher is learned from, an unchanged one costs nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.end_to_end.test_pipeline import environment, reused, write_recipe
+from tests.fakes.teacher import fake_teacher
+
+pytestmark = pytest.mark.slow
+
+
+def refresh(root, teacher):
+    command = [sys.executable, "-m", "pipelines", "run", "--pipeline", "refresh"]
+    command += ["--recipe", str(root / "recipe.yaml"), "--root", str(root / "runs")]
+    done = subprocess.run(command, env=environment(teacher), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_changed_one_all(tmp_path):
+    write_recipe(tmp_path)
+    with fake_teacher() as teacher:
+        first = refresh(tmp_path, teacher)
+        assert "watch: new" in first.stdout and "tiny version 1 is the champion" in first.stdout
+        assert teacher.asked.total() == 40
+
+        probes = teacher.probed.total()
+        again = refresh(tmp_path, teacher)
+        assert "watch: unchanged" in again.stdout and "tiny version" not in again.stdout
+        assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 6
+
+        teacher.says = "what another model says"
+        changed = refresh(tmp_path, teacher)
+        assert "watch: changed" in changed.stdout and "tiny version 2" in changed.stdout
+        assert set(teacher.asked.values()) == {2}  # each prompt once more, and none twice
+        assert "snapshot" in reused(changed)  # the student's side is as it was
