@@ -33,7 +33,7 @@ _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "compare_soda": (dict, {"method": "soda"}, "Values of train for SODA, over recipe_train."),
     "gpu_affinity": (dict, {}, "Node affinity of the pods with GPUs, as Kubernetes writes it."),
     "gpu_autoscaled": (bool, False, "Whether nodes with GPUs come only when they are asked for."),
-    "gpu_count": (int, 1, "GPUs for training; snapshot and eval take one."),
+    "gpu_count": (int, 1, "GPUs for training, a process each; snapshot and eval take one."),
     "gpu_cpu": (str, "8", "CPUs of the pods with GPUs."),
     "gpu_memory": (str, "64Gi", "Memory of the pods with GPUs."),
     "gpu_node_selector": (dict, {}, "Labels of the nodes with GPUs."),
@@ -59,7 +59,11 @@ _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "teacher_secret": (str, "soda-teacher", "Secret whose key api_key is the teacher's API key."),
     "train_nodes": (int, 2, "Nodes for training, each with gpu_count GPUs."),
     "train_queue": (str, "", "Local queue of Kueue; empty for none."),
-    "train_runtime": (str, "soda-torch", "ClusterTrainingRuntime, which mounts the store."),
+    "train_runtime": (
+        str,
+        "soda-torch",
+        "TrainingRuntime of the namespace, which mounts the store.",
+    ),
     "watch_force": (bool, False, "Take the teacher as changed whatever is found."),
 }
 

@@ -72,7 +72,8 @@ class Placement:
         kubernetes.use_secret_as_env(
             task, self.store_secret, {key: key for key in keys}, optional=True
         )
+        places = ("AWS_ENDPOINT_URL", "AWS_REGION")
         kubernetes.use_config_map_as_env(
-            task, "soda-store", {"AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL"}, optional=True
+            task, "soda-store", {key: key for key in places}, optional=True
         )
         return task

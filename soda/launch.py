@@ -49,12 +49,13 @@ def launch(
     config: Mapping[str, Any],
     out: str | Path,
     store: str = "",
+    processes: int = 1,
 ) -> Artifact:
     """Run a stage like `soda.run`, and end the process with one line and code 2 if it refuses.
 
-    `store` takes the place of SODA_STORE. SODA_ACCELERATE holds the arguments of `accelerate
-    launch` for training, such as `--multi_gpu --num_processes 8`. Without it, and for the other
-    stages, this process does the work.
+    `store` takes the place of SODA_STORE. With several processes, training runs under `accelerate
+    launch`; SODA_ACCELERATE holds other arguments for it, such as `--multi_gpu --num_processes 8`.
+    Without both, and for the other stages, this process does the work.
 
     Raises:
         SystemExit: the stage refused (code 2), or a launched process failed (its own code).
@@ -66,6 +67,8 @@ def launch(
         if made is not None:
             return made
         arguments = os.environ.get("SODA_ACCELERATE")
+        if arguments is None and processes > 1:
+            arguments = f"--multi_gpu --num_processes {int(processes)}"
         if arguments is None or call.stage.name not in _DISTRIBUTED:
             return call.run()
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as recipe:

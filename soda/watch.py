@@ -21,6 +21,7 @@ from soda.errors import ConfigError, MissingObject, SodaError
 from soda.launch import refuse
 from soda.progress import say
 from soda.registry.remote import open_registry
+from soda.rows import digest
 from soda.stage import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
@@ -63,7 +64,7 @@ def watch(
         store: where runs keep what they share.
         run: who asks; with a name, the run that finds a teacher takes it, and no other run will
             until `retry_hours` have passed. Asked again, the same run finds the same.
-        force: call the teacher changed whatever is found.
+        force: call the teacher changed whatever is found, and ask it everything anew.
 
     Raises:
         ConfigError: the recipe names no teacher.
@@ -73,12 +74,14 @@ def watch(
         raise ConfigError("watch: expected teacher-gen.base_url and .model, found none")
     now = look_at(teacher.base_url, teacher.body())
     outcome, evidence = _against_champion(register, now)
-    if force and outcome == "unchanged":
-        outcome, evidence = "changed", [*evidence, "forced: taken as changed"]
     identity = identity_of(now) if outcome == "changed" else teacher.identity
+    if force:
+        outcome, evidence = "changed", [*evidence, "forced: taken as changed"]
+        identity = digest([identity_of(now), run])[:12]
     if not run or outcome == "unchanged":
         return Watched(outcome, evidence, identity)
-    return _take(Watched(outcome, evidence, identity), now, register, store, run, retry_hours)
+    found = Watched(outcome, evidence, identity)
+    return _take(found, now, register, store, run, 0 if force else retry_hours)
 
 
 def release(name: str, store: str, run: str) -> None:
@@ -134,10 +137,17 @@ def _take(
         data, version = shared.read(place)
     before = json.loads(data)
     same = difference(before["seen"], now) is None
-    if same:  # the same name for it: what was asked of it is in the journal under this
-        taken["identity"] = before["identity"]
-        found = Watched(found.outcome, found.evidence, before["identity"])
-    if same and before["run"] == run:
+    if not retry_hours and before["run"] != run:
+        identity = found.identity
+    elif same:  # the same name for it: what was asked of it is in the journal under this
+        identity = before["identity"]
+    elif all(before["seen"][key] == now[key] for key in ("endpoint", "model")):
+        identity = identity_of(now)  # under another name than the one that was there before it
+    else:
+        identity = found.identity
+    taken["identity"] = identity
+    found = Watched(found.outcome, found.evidence, identity)
+    if same and before["run"] == run and not before["failed"]:
         return found
     hours = (time.time() - before["at"]) / 3600
     if same and not before["failed"] and hours < retry_hours:

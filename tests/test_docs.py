@@ -9,14 +9,17 @@ import os
 import re
 import shlex
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+from google.protobuf.json_format import MessageToDict
 
 from components import images
 from pipelines import __main__ as command_line
-from pipelines.compile import PIPELINES, add_arguments, compile_pipeline, read_recipe
+from pipelines.compile import PIPELINES, add_arguments, read_recipe
+from pipelines.distill import pipelines
 from pipelines.runs import prepare_run
 from pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
 from pipelines.submit import RunConfig, read_run
@@ -56,13 +59,30 @@ def code(value):
     return f"`{value}`"
 
 
-@functools.cache
-def declared(tmp, pipeline, volume=False, nodes=False):
-    out = Path(tmp) / f"{pipeline}-{volume}-{nodes}.yaml"
-    compile_pipeline(pipeline, out, volume=volume, nodes=nodes)
-    text = out.read_text().split("\n---\n")[0]  # the second document is Kubernetes' part
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(text, loader)["root"]["inputDefinitions"]["parameters"]
+@pytest.fixture(autouse=True)
+def fast_yaml(monkeypatch):
+    """Let libyaml read and write, where there is one: most of the time went there."""
+    if yaml.__with_libyaml__:
+        write = yaml.dump_all
+
+        def dump_all(documents, stream=None, Dumper=None, **options):  # noqa: N803
+            return write(documents, stream, Dumper=yaml.CSafeDumper, **options)
+
+        monkeypatch.setattr(yaml, "dump_all", dump_all)
+        monkeypatch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
+
+
+def shallow(function, *args, **named):
+    """Call in a thread: for every setting of a task kfp reads its stack, and pytest's is deep."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **named).result()
+
+
+def declared(pipeline, *, volume=False, nodes=False):
+    """Return the parameters in a pipeline's compiled spec."""
+    made = shallow(pipelines.build, pipeline, volume=volume, nodes=nodes)
+    spec = MessageToDict(made.pipeline_spec)
+    return spec["root"]["inputDefinitions"]["parameters"]
 
 
 def default_of(name, facts):
@@ -79,12 +99,12 @@ def default_of(name, facts):
     return code(value if isinstance(value, str) and value else json.dumps(value, sort_keys=True))
 
 
-def parameter_rows(tmp):
+def parameter_rows():
     """Return what the table of parameters has to be: name, default, meaning, where it is."""
-    plain = {each: declared(tmp, each) for each in PIPELINES}
-    volume = declared(tmp, "distill", volume=True)
-    full = declared(tmp, "distill", volume=True, nodes=True)
-    everything = {**full, **plain["compare"], **plain["refresh"], **full}
+    plain = {each: declared(each) for each in PIPELINES}
+    volume = declared("distill", volume=True)
+    full = declared("distill", volume=True, nodes=True)
+    everything = {**plain["compare"], **plain["refresh"], **full}
     rows = []
     for name, facts in sorted(everything.items()):
         inside = [each for each in PIPELINES if name in plain[each]]
@@ -95,9 +115,9 @@ def parameter_rows(tmp):
     return rows
 
 
-def test_the_table_of_parameters_is_that_of_the_compiled_pipelines(tmp_path):
+def test_the_table_of_parameters_is_that_of_the_compiled_pipelines():
     found = table("cluster.md", "| parameter | default | meaning | in |")
-    expected = parameter_rows(str(tmp_path))
+    expected = parameter_rows()
     wanted = "\n".join(f"| {' | '.join(row)} |" for row in expected)
     assert found == expected, f"docs/cluster.md has to have\n{wanted}"
 
@@ -147,7 +167,7 @@ def test_every_run_in_an_example_is_one_that_submit_takes(page, tmp_path):
     for number, text in enumerate(runs):
         path = tmp_path / f"run-{number}.yaml"
         path.write_text(text)
-        assert prepare_run(read_run(path), path).parameters["store"]
+        assert shallow(prepare_run, read_run(path), path).parameters["store"]
     assert runs or page.name != "cluster.md"
 
 
@@ -164,7 +184,7 @@ def test_the_example_of_schedules_is_one_that_schedule_takes():
     config, schedules = read_schedules(SCHEDULES)
     assert config.experiment and {one.pipeline for one in schedules} == {"refresh", "compare"}
     for one in schedules:
-        assert prepare_run(one, SCHEDULES).parameters["store"] == one.store
+        assert shallow(prepare_run, one, SCHEDULES).parameters["store"] == one.store
 
 
 def test_every_kustomization_in_an_example_builds(tmp_path):
@@ -188,7 +208,7 @@ def test_every_kustomization_in_an_example_builds(tmp_path):
 def commands(page):
     """Return our own command lines in a page's code, without what a shell does with them."""
     text = page.read_text().replace("\\\n", " ")
-    for line in map(str.strip, text.splitlines()):
+    for line in re.findall(r"^ {4,}(\S.*)$", text, re.M):
         started = re.search(r"(?:^|\s)(?:\S*python -m (pipelines|soda)|(soda)) (.*)", line)
         if started and re.match(r"(\w+=\S+ )*(\S*python|soda) ", line):
             program = started[1] or started[2]

@@ -14,6 +14,7 @@ def train(
     config: dict,
     student: dsl.Output[dsl.Model],
     store: str = "",
+    gpus: int = 1,
     overrides: dict = {},  # noqa: B006 - KFP reads it and never changes it
 ):
     """Train the student in this pod: SODA, SeqKD or GAD, as the config's method says.
@@ -24,6 +25,7 @@ def train(
         config: Values of the stage train.
         student: The trained student.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+        gpus: How many processes share the work, a GPU each.
         overrides: Values over the config's, such as another method.
     """
     from soda import launch
@@ -34,5 +36,6 @@ def train(
         config={**config, **overrides},
         out=student.path,
         store=store,
+        processes=gpus,
     )
     student.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -42,7 +42,7 @@ def train_job(
         cpu: CPUs of each node.
         memory: Memory of each node.
         queue: Local queue of Kueue; empty for none.
-        runtime: The ClusterTrainingRuntime, which mounts the volume.
+        runtime: The TrainingRuntime of the namespace, which mounts the volume.
         node_selector: Labels of the nodes.
         tolerations: Taints of the nodes that are tolerated.
     """

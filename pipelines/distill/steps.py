@@ -156,6 +156,7 @@ class Steps:
             model=made.base.output,
             config=self.given.recipe_train,
             store=self.given.store,
+            gpus=self.given.gpu_count,
             **({"overrides": overrides} if overrides is not None else {}),
         )
         return self.place.on_gpu(task, self.given.gpu_count).set_display_name(title)

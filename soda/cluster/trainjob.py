@@ -21,7 +21,7 @@ from soda.training.interrupt import listen
 __all__ = ["Nodes", "job_of", "run_job"]
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_POLL_SECONDS = 10.0
+POLL_SECONDS = 10.0
 _TIMEOUT_SECONDS = 20
 
 
@@ -65,7 +65,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     each = {"cpu": where.cpu, "memory": where.memory, where.gpu_type: str(where.gpu_count)}
     labels = {"app.kubernetes.io/part-of": "soda"}
     spec: dict[str, Any] = {
-        "runtimeRef": {"name": where.runtime},
+        "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": where.runtime},
         "trainer": {
             "image": where.image,
             "command": command,
@@ -99,7 +99,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     }
 
 
-def run_job(job: dict[str, Any], *, poll_seconds: float = _POLL_SECONDS) -> None:
+def run_job(job: dict[str, Any]) -> None:
     """Create a TrainJob, or find the one that runs, and wait for its end.
 
     SIGTERM deletes it: its nodes save their state, and a later try goes on from there.
@@ -143,7 +143,7 @@ def run_job(job: dict[str, Any], *, poll_seconds: float = _POLL_SECONDS) -> None
             if state in ("Complete", "Failed"):  # an earlier try's, whose result is not there
                 _forgive(404, jobs.delete_namespaced_custom_object, *place, name)
                 state = ""
-            _wait(interrupt, poll_seconds)
+            _wait(interrupt, POLL_SECONDS)
 
 
 def _state(job: Mapping[str, Any]) -> tuple[str, str]:

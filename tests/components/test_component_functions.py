@@ -9,24 +9,22 @@ import soda
 from soda.kinds import Registration
 from soda.stage import load_stage
 
-STAGES = {  # component -> where the inputs come from, the config, the type of the output
-    "prepare_prompts": ({}, lambda at: {"dataset": at.dataset}),
-    "teacher_gen": ({"prompts": "prompts"}, lambda at: {"base_url": at.url, "model": "fake"}),
-    "pair_build": ({"teacher": "teacher", "student": "student"}, lambda at: {}),
-    "import_student": ({}, lambda at: {"source": at.source}),
-    "snapshot": ({"prompts": "prompts", "model": "base"}, lambda at: at.quick["snapshot"]),
-    "train": ({"pairs": "pairs", "model": "base"}, lambda at: at.quick["train"]),
+TORCH = {"import_student", "snapshot", "train"}
+STAGES = {  # component -> its inputs by name of what is ready, its config
+    "prepare_prompts": ({}, lambda ready: {"dataset": ready.dataset}),
+    "teacher_gen": ({"prompts": "prompts"}, lambda ready: {"base_url": ready.url, "model": "fake"}),
+    "pair_build": ({"teacher": "teacher", "student": "student"}, lambda ready: {}),
+    "import_student": ({}, lambda ready: {"source": ready.source}),
+    "snapshot": ({"prompts": "prompts", "model": "base"}, lambda ready: ready.quick["snapshot"]),
+    "train": ({"pairs": "pairs", "model": "base"}, lambda ready: ready.quick["train"]),
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if load else [])
-        for name in STAGES
-        for load in [name in ("import_student", "snapshot", "train")]
-    ],
-)
+def marked(name):
+    return pytest.param(name, marks=[pytest.mark.slow] if name in TORCH else [])
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in STAGES])
 def test_a_component_makes_the_stages_artifact_and_notes_its_digest_and_rows(name, ready, call):
     inputs, config = STAGES[name]
     given = {key: getattr(ready, where) for key, where in inputs.items()}
@@ -84,10 +82,8 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
     made = call("register", model=ready.model, report=ready.report, config=config)
     registration = Registration.open(made.registration.path)
     assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
-    assert (made.registration.metadata["version"], made.registration.metadata["champion"]) == (
-        1,
-        True,
-    )
+    found = made.registration.metadata
+    assert (found["version"], found["champion"]) == (1, True)
     assert Path(made.card.path).read_text() == (registration.path / "card.md").read_text()
 
 
@@ -107,6 +103,16 @@ def test_preflight_reports_what_it_found(ready, call, configs, tmp_path):
     assert "✗" not in report
     for check in ("recipe", "teacher", "student", "store", "registry"):
         assert f"| ✓ | {check} |" in report
+
+
+def test_preflight_of_a_pipeline_that_registers_nothing_looks_at_no_registry(
+    call, configs, tmp_path
+):
+    given = configs(tmp_path / "registry")
+    del given["register_config"]
+    made = call("preflight", **given, store=str(tmp_path / "store"), images=[])
+    report = Path(made.report.path).read_text()
+    assert "✗" not in report and "| registry |" not in report
 
 
 def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(

@@ -1,7 +1,6 @@
 """Each component on KFP's local runner: a process of its own, from importers to artifacts."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
@@ -25,24 +24,20 @@ from soda.kinds import Comparison, Registration
 
 pytestmark = pytest.mark.slow
 
-# task -> output, kind
+# What a task makes: output -> kind of artifact, or text on a page.
 LIGHT = {
-    "prepare-prompts": ("prompts", soda.Prompts),
-    "teacher-gen": ("responses", soda.Responses),
-    "pair-build": ("pairs", soda.Pairs),
-    "register": ("registration", Registration),
-    "compare": ("comparison", Comparison),
+    "preflight": {"report": "| ✓ | teacher |"},
+    "prepare-prompts": {"prompts": soda.Prompts},
+    "teacher-gen": {"responses": soda.Responses},
+    "pair-build": {"pairs": soda.Pairs},
+    "register": {"registration": Registration, "card": "tiny"},
+    "compare": {"comparison": Comparison, "page": "<html", "summary": "SeqKD"},
 }
 HEAVY = {
-    "import-student": ("model", soda.Model),
-    "snapshot": ("responses", soda.Responses),
-    "train": ("student", soda.Model),
-    "eval": ("report", soda.Report),
-}
-PAGES = {
-    "register": {"card": "tiny"},
-    "compare": {"page": "<html", "summary": "SeqKD"},
-    "eval": {"page": "<html", "summary": "ROUGE-L"},
+    "import-student": {"model": soda.Model},
+    "snapshot": {"responses": soda.Responses},
+    "train": {"student": soda.Model},
+    "eval": {"report": soda.Report, "page": "<html", "summary": "ROUGE-L"},
 }
 
 
@@ -58,18 +53,28 @@ def run(pipeline, root):
     return {folder.name: folder for folder in made.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def light(ready, configs, web, tmp_path_factory):
-    """One run of every component that needs no torch, but watch and train_job."""
-    root = tmp_path_factory.mktemp("light")
-    registry = {"name": "tiny", "registry": str(root / "registry")}
-    store = str(root / "store")
+def check(made, expected):
+    for task, outputs in expected.items():
+        for output, what in outputs.items():
+            path = made[task] / output
+            if isinstance(what, str):
+                assert what in path.read_text()
+            else:
+                assert what.open(path, verify=True).manifest["stage"] == task
+
+
+# One test a run, as a run is what takes the time.
+def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
+    ready, configs, web, tmp_path, monkeypatch
+):
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    store = str(tmp_path / "store")
 
     @dsl.pipeline(name="light")
     def pipeline():
         end = notify(pipeline="light", register_config=registry, store=store, run="one")
         with dsl.ExitHandler(end):
-            preflight(**configs(root / "registry"), store=store, images=[])
+            preflight(**configs(tmp_path / "registry"), store=store, images=[])
             prompts = prepare_prompts(config={"dataset": ready.dataset}, store=store)
             config = {"base_url": ready.url, "model": "fake"}
             teacher_gen(prompts=prompts.output, config=config, store=store)
@@ -80,16 +85,18 @@ def light(ready, configs, web, tmp_path_factory):
             register(model=model, report=report, config=registry, store=store)
             compare(soda=report, seqkd=report, gad=report, config={}, store=store)
 
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SODA_NOTIFY_URL", web.url)
-        yield SimpleNamespace(root=root, made=run(pipeline, root / "runs"))
+    monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
+    made = run(pipeline, tmp_path / "runs")
+    check(made, LIGHT)
+    assert "✗" not in (made["preflight"] / "report").read_text()
+    [message] = web.posted
+    assert message["text"].splitlines() == [
+        "✓ light tiny: succeeded",
+        f"registry: {tmp_path}/registry/tiny",
+    ]
 
 
-@pytest.fixture(scope="module")
-def heavy(ready, tmp_path_factory):
-    """One run of the components that need torch."""
-    root = tmp_path_factory.mktemp("heavy")
-
+def test_the_components_with_torch_make_their_artifacts_on_the_local_runner(ready, tmp_path):
     @dsl.pipeline(name="heavy")
     def pipeline():
         base = import_student(config={"source": ready.source}).output
@@ -99,36 +106,7 @@ def heavy(ready, tmp_path_factory):
         config = ready.quick["eval"]
         evaluate(model=trained, base=base, teacher=teacher, pairs=pairs, config=config)
 
-    return SimpleNamespace(root=root, made=run(pipeline, root / "runs"))
-
-
-def check(made, task, output, kind):
-    artifact = kind.open(made[task] / output, verify=True)
-    assert artifact.manifest["stage"] == task
-    for page, text in PAGES.get(task, {}).items():
-        assert text in (made[task] / page).read_text()
-
-
-@pytest.mark.parametrize("task", LIGHT)
-def test_a_component_makes_its_artifact_on_the_local_runner(task, light):
-    check(light.made, task, *LIGHT[task])
-
-
-@pytest.mark.parametrize("task", HEAVY)
-def test_a_component_with_torch_makes_its_artifact_on_the_local_runner(task, heavy):
-    check(heavy.made, task, *HEAVY[task])
-
-
-def test_preflight_passes_on_the_local_runner_and_shows_its_table(light):
-    report = (light.made["preflight"] / "report").read_text()
-    assert "| ✓ | teacher |" in report and "✗" not in report
-
-
-def test_notify_posts_the_runs_end_from_the_local_runner(light, web):
-    [message] = web.posted
-    first, *others = message["text"].splitlines()
-    assert first == "✓ light tiny: succeeded"
-    assert others == [f"registry: {light.root}/registry/tiny"]
+    check(run(pipeline, tmp_path / "runs"), HEAVY)
 
 
 def test_preflight_stops_a_run_on_the_local_runner_and_says_why(configs, web, tmp_path, capsys):
@@ -143,22 +121,25 @@ def test_preflight_stops_a_run_on_the_local_runner_and_says_why(configs, web, tm
     assert "Traceback" not in shown
 
 
-def test_watch_tells_new_from_unchanged_on_the_local_runner(ready, light, tmp_path):
-    config = {"base_url": ready.url, "model": "fake", "sampling": {"max_tokens": 20}}
+def test_watch_tells_new_from_unchanged_on_the_local_runner(ready, tmp_path):
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    teacher = {"base_url": ready.url, "model": "fake", "sampling": {"max_tokens": 20}}
 
-    def look(registry, run):
+    def look(run):
         with start_runner(tmp_path / run):
             task = watch(
-                teacher_gen_config=config,
-                register_config={"name": "tiny", "registry": str(registry)},
+                teacher_gen_config=teacher,
+                register_config=registry,
                 store=str(tmp_path / "store"),
                 run=run,
             )
         return task.outputs
 
-    found = look(tmp_path / "empty", "one")
+    found = look("one")
     assert (found["Output"], found["identity"]) == ("new", "")
-    found = look(light.root / "registry", "two")  # where register has made a champion
+    inputs = {"model": ready.model, "report": ready.report}
+    soda.run("register", inputs=inputs, config=registry, out=tmp_path / "registration")
+    found = look("two")
     assert found["Output"] == "unchanged"
     assert "The teacher is unchanged" in Path(found["report"].path).read_text()
 

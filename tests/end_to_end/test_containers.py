@@ -5,8 +5,10 @@ import functools
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -73,6 +75,15 @@ def wheels():
         server.shutdown()
 
 
+@pytest.fixture
+def folder():
+    """A folder that the images' user can get into; pytest's own are closed to others."""
+    made = Path(tempfile.mkdtemp(prefix="soda-containers-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
 def inside(client, reference, *command):
     """Run a command as a pod under Pod Security `restricted` would."""
     return client.containers.run(
@@ -100,24 +111,23 @@ def test_an_image_has_labels_a_bill_of_materials_and_no_root(built, reference):
     assert "register" in inside(built, reference, "python", "-m", "soda", "--help")
 
 
-def test_the_whole_pipeline_runs_in_the_images(built, tmp_path):
-    tmp_path.chmod(0o755)
-    write_recipe(tmp_path)
+def test_the_whole_pipeline_runs_in_the_images(built, folder):
+    write_recipe(folder)
     command = [sys.executable, "-m", "pipelines", "run", "--containers"]
-    command += ["--recipe", str(tmp_path / "recipe.yaml"), "--root", str(tmp_path / "runs")]
+    command += ["--recipe", str(folder / "recipe.yaml"), "--root", str(folder / "runs")]
     with fake_teacher() as teacher:
         environment = {
             **os.environ,
             "SODA_TEACHER_BASE_URL": teacher.url,
             "SODA_TEACHER_MODEL": "fake",
-            "SODA_VOLUMES": str(tmp_path),
+            "SODA_VOLUMES": str(folder),
             "OMP_NUM_THREADS": "1",
         }
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
         assert teacher.asked.total() == 40
     assert "tiny version 1 is the champion" in done.stdout
-    version = tmp_path / "registry" / "tiny" / "versions" / "1"
+    version = folder / "registry" / "tiny" / "versions" / "1"
     assert (version / "model" / "model.safetensors").is_file()
     assert version.stat().st_uid != 0  # nobody was root in there
 
@@ -128,10 +138,9 @@ def fail():
     raise SystemExit(3)
 
 
-def test_a_step_that_fails_fails_the_run_20_of_20_times(built, tmp_path):
+def test_a_step_that_fails_fails_the_run_20_of_20_times(built, folder):
     """KFP's own runner calls some of them successful; see pipelines/containers.py."""
-    tmp_path.chmod(0o755)
-    with start_runner(tmp_path / "pipeline", store=str(tmp_path / "store")):
+    with start_runner(folder / "pipeline", store=str(folder / "store")):
         for _ in range(20):
             with pytest.raises(RuntimeError, match="FAILURE"):
                 fail()

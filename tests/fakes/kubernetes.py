@@ -72,7 +72,7 @@ class FakeKubernetes:
 
     def set_state(self, name: str, kind: str, message: str = "") -> None:
         """Give a TrainJob one condition that is true; '' for none."""
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         condition = {"type": kind, "status": "True", "message": message, "reason": "AsTold"}
         condition |= {"lastTransitionTime": now}
         status = {"conditions": [condition] if kind else []}
@@ -180,7 +180,7 @@ def _checked_job(sent: dict[str, Any]) -> dict[str, Any]:
         read = TrainerV1alpha1TrainJob.from_dict(sent)
     except ValueError as error:
         raise _Refused(422, f"TrainJob: {error}") from error
-    _refuse_lost(sent, json.loads(read.to_json()), "TrainJob")
+    _refuse_lost(sent, _sent(read.to_dict()), "TrainJob")
     return sent
 
 

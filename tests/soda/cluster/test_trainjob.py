@@ -15,6 +15,11 @@ from soda.stage import prepare
 from tests.fakes.kubernetes import TOKEN
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    monkeypatch.setattr("soda.cluster.trainjob.POLL_SECONDS", 0.01)
+
+
 @pytest.fixture
 def call(made, tmp_path):
     inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
@@ -33,7 +38,7 @@ def name_of(job):
 
 def refusal(job):
     with pytest.raises(ClusterError) as refused:
-        run_job(job, poll_seconds=0.01)
+        run_job(job)
     text = str(refused.value)
     assert "\n" not in text and TOKEN not in text
     return text
@@ -118,7 +123,7 @@ def test_a_store_in_a_bucket_is_refused(call, store):
 def test_a_job_is_created_and_watched_to_its_end(cluster, call, capfd):
     job = job_of(call, "/store", Nodes("image", queue="team-queue"))
     cluster.states = [("Suspended", "waits for quota"), ("", ""), ("", ""), ("Complete", "done")]
-    run_job(job, poll_seconds=0.01)
+    run_job(job)
     assert cluster.changes() == ["POST trainjobs"]
     assert cluster.jobs[name_of(job)]["spec"] == job["spec"]
     name = name_of(job)
@@ -132,7 +137,7 @@ def test_a_job_is_created_and_watched_to_its_end(cluster, call, capfd):
 def test_a_step_that_is_tried_again_finds_the_job_it_began(cluster, job):
     cluster.create_job({}, json.dumps(job).encode())
     cluster.states = [("", ""), ("Complete", "done")]
-    run_job(job, poll_seconds=0.01)
+    run_job(job)
     assert cluster.changes() == []
 
 
@@ -140,7 +145,7 @@ def test_a_step_that_is_tried_again_finds_the_job_it_began(cluster, job):
 def test_a_job_that_ended_before_this_try_is_made_anew(cluster, job, state):
     cluster.create_job({}, json.dumps(job).encode())
     cluster.states = [(state, "long ago"), ("", ""), ("Complete", "done")]
-    run_job(job, poll_seconds=0.01)
+    run_job(job)
     assert cluster.changes() == ["DELETE trainjobs", "POST trainjobs"]
 
 
@@ -163,18 +168,20 @@ def test_another_run_that_made_it_in_between_is_no_fault(cluster, job):
     cluster.create_job({}, json.dumps(job).encode())
     cluster.fail("GET trainjobs", 404)
     cluster.states = [("Complete", "done")]
-    run_job(job, poll_seconds=0.01)
+    run_job(job)
     assert cluster.changes() == ["POST trainjobs"]
 
 
-def test_sigterm_deletes_the_job(cluster, job, capfd):
+def test_sigterm_deletes_the_job_at_once(cluster, job, capfd, monkeypatch):
+    monkeypatch.setattr("soda.cluster.trainjob.POLL_SECONDS", 60)
+
     def stop(made):
         eventually(lambda: cluster.calls.count("GET trainjobs") > 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     cluster.began = stop
     with pytest.raises(SystemExit) as stopped:
-        run_job(job, poll_seconds=60)
+        run_job(job)
     assert stopped.value.code == 143 and not cluster.jobs
     assert cluster.changes() == ["POST trainjobs", "DELETE trainjobs"]
     assert "asked to stop; its state is kept" in capfd.readouterr().err
@@ -188,7 +195,7 @@ def test_sigterm_after_somebody_deleted_the_job_is_no_fault(cluster, job):
 
     cluster.began = stop
     with pytest.raises(SystemExit) as stopped:
-        run_job(job, poll_seconds=60)
+        run_job(job)
     assert stopped.value.code == 143
 
 
@@ -198,9 +205,9 @@ def test_two_runs_of_one_training_share_a_job(cluster, job):
         cluster.set_state(name_of(job), "Complete", "done")
 
     cluster.began = play
-    other = threading.Thread(target=run_job, args=(job,), kwargs={"poll_seconds": 0.01})
+    other = threading.Thread(target=run_job, args=(job,))
     other.start()
-    run_job(job, poll_seconds=0.01)
+    run_job(job)
     other.join(10)
     assert not other.is_alive() and list(cluster.jobs) == [name_of(job)]
     assert "DELETE trainjobs" not in cluster.changes()
