@@ -62,7 +62,7 @@ _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "train_runtime": (
         str,
         "soda-torch",
-        "TrainingRuntime of the namespace, which mounts the store.",
+        "TrainingRuntime of the namespace; it mounts the store.",
     ),
     "watch_force": (bool, False, "Take the teacher as changed whatever is found."),
 }

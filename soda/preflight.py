@@ -1,7 +1,6 @@
 """Whether a run can work here: every check that takes seconds, before anything that takes hours."""
 
 import argparse
-import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -131,7 +130,8 @@ def _teacher(config: TeacherGenConfig) -> str:
 
 def _writable(location: str) -> str:
     """Create an object once, see that a second time is refused, and delete it."""
-    store, name = storage.open_store(location), f"preflight/{uuid.uuid4().hex}"
+    store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
+    name = f"{folder}/object"
     store.create(name, b"1")
     try:
         if store.create(name, b"2") is not None:
@@ -140,9 +140,8 @@ def _writable(location: str) -> str:
             )
     finally:
         store.delete(name)
-    with contextlib.suppress(OSError):
-        if not storage.is_remote(location):
-            (storage.local_path(location) / "preflight").rmdir()
+        if not storage.is_remote(location):  # a lock lies beside the object
+            storage.remove_tree(storage.local_path(location) / folder)
     return f"{location}: writable, with conditional writes"
 
 

@@ -81,7 +81,7 @@ def watch(
     if not run or outcome == "unchanged":
         return Watched(outcome, evidence, identity)
     found = Watched(outcome, evidence, identity)
-    return _take(found, now, register, store, run, 0 if force else retry_hours)
+    return _take(found, now, register.name, store, run, None if force else retry_hours)
 
 
 def release(name: str, store: str, run: str) -> None:
@@ -108,6 +108,8 @@ def _against_champion(register: RegisterConfig, now: dict[str, Any]) -> tuple[Ou
     before = {**now, "listed": None, "fingerprint": lineage["fingerprint"]}
     if (found := difference(before, now)) is not None:
         return "changed", [named, found]
+    if not lineage["fingerprint"]:
+        return "unchanged", [named, "no probe was taken of the champion's teacher: none compared"]
     served = now["fingerprint"]["model"]
     return "unchanged", [named, f"still served as '{served}', the same answers to the probes"]
 
@@ -115,13 +117,13 @@ def _against_champion(register: RegisterConfig, now: dict[str, Any]) -> tuple[Ou
 def _take(
     found: Watched,
     now: dict[str, Any],
-    register: RegisterConfig,
+    name: str,
     store: str,
     run: str,
-    retry_hours: float,
+    retry_hours: float | None,
 ) -> Watched:
-    """Take the teacher for this run, unless another has it."""
-    shared, place = storage.open_store(store), _place(register.name)
+    """Take the teacher for this run, unless another has it; None: even then."""
+    shared, place = storage.open_store(store), _place(name)
     taken: dict[str, Any] = {
         "run": run,
         "at": time.time(),
@@ -137,7 +139,7 @@ def _take(
         data, version = shared.read(place)
     before = json.loads(data)
     same = difference(before["seen"], now) is None
-    if not retry_hours and before["run"] != run:
+    if retry_hours is None and before["run"] != run:
         identity = found.identity
     elif same:  # the same name for it: what was asked of it is in the journal under this
         identity = before["identity"]
@@ -150,7 +152,7 @@ def _take(
     if same and before["run"] == run and not before["failed"]:
         return found
     hours = (time.time() - before["at"]) / 3600
-    if same and not before["failed"] and hours < retry_hours:
+    if same and not before["failed"] and retry_hours is not None and hours < retry_hours:
         reason = f"run {before['run']} took this teacher {hours:.1f} hours ago"
         return Watched("unchanged", [*found.evidence, reason], found.identity)
     if shared.swap(place, json.dumps(taken).encode(), version) is None:

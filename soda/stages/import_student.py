@@ -103,12 +103,12 @@ def look_at_source(config: ImportStudentConfig) -> str:
 def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
     _check_hub_name(config)
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         names = HfApi().list_repo_files(config.source, revision=config.revision)
         path = hf_hub_download(config.source, "config.json", revision=config.revision)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (*HfHubHTTPError.__bases__, OSError) as error:  # its HTTP library's: nobody answers
         raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
     return names, Path(path).read_bytes()
 

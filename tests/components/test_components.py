@@ -25,7 +25,7 @@ PAGES = {"system.HTML", "system.Markdown", "system.Metrics", "system.Classificat
 MORE = {  # what a component takes beside its stage's inputs, a config and a store
     "snapshot": {"shard": "String"},
     "teacher-gen": {"shard": "String", "identity": "String"},
-    "train": {"overrides": "Dict"},
+    "train": {"gpus": "Integer", "overrides": "Dict"},
 }
 
 
