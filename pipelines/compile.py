@@ -53,16 +53,13 @@ def read_recipe(path: Path, pipeline: str = "distill") -> dict[str, Any]:
         ConfigError: the recipe is wrong; nothing was started.
     """
     recipe = load_recipe(path, RECIPE)
-    arguments: dict[str, Any] = {
+    return {
         f"recipe_{name.replace('-', '_')}": load_stage(name)
         .config.parse(recipe.get(name, {}))
         .model_dump(mode="json", exclude_none=True)  # Kubeflow cannot hold None
         for name in RECIPE
         if not (pipeline == "compare" and name == "register")  # it registers nothing
     }
-    if pipeline != "refresh":  # there, watch finds it
-        arguments["teacher_identity"] = arguments["recipe_teacher_gen"]["identity"]
-    return arguments
 
 
 def compile_pipeline(

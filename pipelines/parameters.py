@@ -55,7 +55,7 @@ _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "store": (str, _REQUIRED, "Where answers, checkpoints and artifacts lie: gs:// or s3://."),
     "store_claim": (str, "soda-store", "PersistentVolumeClaim that the store lies on."),
     "store_secret": (str, "soda-store", "Secret with AWS_ACCESS_KEY_ID and the like; optional."),
-    "teacher_identity": (str, "", "Which teacher is behind the name; another is asked all anew."),
+    "teacher_identity": (str, "", "Which teacher is behind the name; empty: the recipe's."),
     "teacher_secret": (str, "soda-teacher", "Secret whose key api_key is the teacher's API key."),
     "train_nodes": (int, 2, "Nodes for training, each with gpu_count GPUs."),
     "train_queue": (str, "", "Local queue of Kueue; empty for none."),

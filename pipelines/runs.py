@@ -105,8 +105,7 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
     if work.store:  # a parameter and no default: the version does not depend on it
         parameters["store"] = work.store
     for name, value in work.parameters.items():
-        # teacher_identity is only suggested by the recipe; what a recipe holds, it alone holds
-        if name in parameters and name != "teacher_identity":
+        if name in parameters:
             raise ConfigError(
                 f"{path}: parameters.{name}: the file says it elsewhere; leave it out"
             )

@@ -48,12 +48,14 @@ def launch(
     inputs: Mapping[str, str | Path],
     config: Mapping[str, Any],
     out: str | Path,
+    overrides: Mapping[str, Any] | None = None,
     store: str = "",
     processes: int = 1,
 ) -> Artifact:
     """Run a stage like `soda.run`, and end the process with one line and code 2 if it refuses.
 
-    `store` takes the place of SODA_STORE. With several processes, training runs under `accelerate
+    `overrides` are values over the config's, where they are not "". `store` takes the place of
+    SODA_STORE. With several processes, training runs under `accelerate
     launch`; SODA_ACCELERATE holds other arguments for it, such as `--multi_gpu --num_processes 8`.
     Without both, and for the other stages, this process does the work.
 
@@ -61,6 +63,7 @@ def launch(
         SystemExit: the stage refused (code 2), or a launched process failed (its own code).
     """
     _use_store(store)
+    config = {**config, **{key: value for key, value in (overrides or {}).items() if value != ""}}
     try:
         call = prepare(name, inputs=inputs, config=config, out=out)
         made = call.reuse()

@@ -14,7 +14,7 @@ def snapshot(
     config: dict,
     responses: dsl.Output[dsl.Dataset],
     store: str = "",
-    shard: str = "1/1",
+    shard: str = "",
 ):
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
@@ -27,14 +27,15 @@ def snapshot(
         config: Values of the stage snapshot.
         responses: The student's answers.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
-        shard: Which part of the prompts, such as 2/8; 1/1 is all of them.
+        shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
     """
     from soda import launch
 
     made = launch(
         "snapshot",
         inputs={"prompts": prompts.path, "model": model.path},
-        config={**config, "shard": shard},
+        config=config,
+        overrides={"shard": shard},
         out=responses.path,
         store=store,
     )

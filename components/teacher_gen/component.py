@@ -13,7 +13,7 @@ def teacher_gen(
     config: dict,
     responses: dsl.Output[dsl.Dataset],
     store: str = "",
-    shard: str = "1/1",
+    shard: str = "",
     identity: str = "",
 ):
     """Ask the teacher every prompt: the chosen side of the pairs.
@@ -26,15 +26,16 @@ def teacher_gen(
         config: Values of the stage teacher-gen.
         responses: The teacher's answers.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
-        shard: Which part of the prompts, such as 2/8; 1/1 is all of them.
-        identity: Which teacher is behind the name, as watch found; another is asked anew.
+        shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
+        identity: Which teacher is behind the name; empty leaves it to the config.
     """
     from soda import launch
 
     made = launch(
         "teacher-gen",
         inputs={"prompts": prompts.path},
-        config={**config, "identity": identity, "shard": shard},
+        config=config,
+        overrides={"identity": identity, "shard": shard},
         out=responses.path,
         store=store,
     )

@@ -33,7 +33,8 @@ def train(
     made = launch(
         "train",
         inputs={"pairs": pairs.path, "model": model.path},
-        config={**config, **overrides},
+        config=config,
+        overrides=overrides,
         out=student.path,
         store=store,
         processes=gpus,

@@ -29,6 +29,10 @@ def watch(
         run: This run's id.
         report: What was found, and the evidence.
         force: Take the teacher as changed whatever is found.
+
+    Returns:
+        Output: What was found - new, changed or unchanged.
+        identity: The value of that name for teacher-gen.
     """
     from soda.watch import watch_step
 

@@ -32,6 +32,9 @@ def notify(pipeline: str, state: str, error: str, links: dict[str, str]) -> None
     if not url:
         return
     # The address holds its own password: it is in no message.
+    if not url.startswith(("https://", "http://")):
+        say("notify: SODA_NOTIFY_URL: expected http:// or https://, found another address")
+        return
     try:
         request = urllib.request.Request(
             url,

@@ -14,6 +14,7 @@ from soda.writer import LOGS
 __all__ = ["CompareConfig", "compare"]
 
 _SAME = ("split", "prompts", "teacher", "base_weights_digest")  # of what is compared
+_MEASURED = {"teacher": "teacher answers", "pairs": "pairs"}  # by input of eval
 _METHODS = {"soda": "SODA", "seqkd": "SeqKD", "gad": "GAD"}
 
 
@@ -27,16 +28,18 @@ def compare(
     """Compare three trainings of one base student on the same held-out prompts.
 
     Raises:
-        DataError: the reports are of other prompts, another teacher or another base.
+        DataError: the reports are of other prompts, another teacher or another base, or measured
+            in another way.
     """
     reports = {"soda": soda, "seqkd": seqkd, "gad": gad}
     figures = {name: report.figures() for name, report in reports.items()}
-    for name, found in figures.items():
-        for key in _SAME:
-            if found[key] != figures["soda"][key]:
+    shared = _measured(soda)
+    for name, report in reports.items():
+        for key, found in _measured(report).items():
+            if found != shared[key]:
                 raise DataError(
-                    f"compare: expected reports of the same {key}, found {found[key]!r} of {name} "
-                    f"and {figures['soda'][key]!r} of soda"
+                    f"compare: expected reports of the same {key}, found {found!r} of {name} "
+                    f"and {shared[key]!r} of soda"
                 )
     rows = _rows(figures)
     with Comparison.create(out, config=config, inputs=reports) as writer:
@@ -55,6 +58,16 @@ def compare(
         for name in Comparison.PAGES:
             (writer.path / name).write_text(_render(name, page), encoding="utf-8")
     return Comparison.open(out)
+
+
+def _measured(report: Report) -> dict[str, Any]:
+    """Return what was measured, and how: reports have to share it, or their figures say nothing."""
+    figures, manifest = report.figures(), report.manifest
+    return {
+        **{key: figures[key] for key in _SAME},
+        **{text: manifest["inputs"].get(key) for key, text in _MEASURED.items()},
+        "config of eval": manifest["config"],
+    }
 
 
 def _rows(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -105,10 +105,12 @@ def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    # Its bases are the HTTP library's: nobody answers. ValueError: a name that no hub model has.
+    failures: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
     try:
         names = HfApi().list_repo_files(config.source, revision=config.revision)
         path = hf_hub_download(config.source, "config.json", revision=config.revision)
-    except (*HfHubHTTPError.__bases__, OSError) as error:  # its HTTP library's: nobody answers
+    except failures as error:
         raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
     return names, Path(path).read_bytes()
 
@@ -255,7 +257,7 @@ def _parse_json(text: bytes, name: str, source: str) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise ModelError(f"{source}: expected JSON in {name}, found: {error}") from error
+        raise ModelError(f"{source}: expected {name} in JSON, found: {error}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{source}: expected an object in {name}, found {values!r}")
     return values

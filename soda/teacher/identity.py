@@ -86,8 +86,13 @@ def identity_of(seen: Mapping[str, Any]) -> str:
 
 
 async def _with_client(base_url: str, work: Any) -> Any:
+    key = os.environ.get("SODA_TEACHER_API_KEY")
     async with open_session(_TIMEOUT_SECONDS) as session:
-        return await work(TeacherClient(session, base_url, os.environ.get("SODA_TEACHER_API_KEY")))
+        try:
+            client = TeacherClient(session, base_url, key)
+        except ValueError as error:
+            raise TeacherError(f"{base_url}: expected a URL, found: {error}") from error
+        return await work(client)
 
 
 async def _find(client: TeacherClient, model: str) -> dict[str, Any] | None:

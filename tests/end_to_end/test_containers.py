@@ -69,7 +69,8 @@ def wheels():
             pass
 
     handler = functools.partial(Handler, directory=WHEELS)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    # always the same port: the address is part of the engine's cache
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 18099), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {"PIP_FIND_LINKS": f"http://127.0.0.1:{server.server_port}/"}
         server.shutdown()
@@ -113,6 +114,8 @@ def test_an_image_has_labels_a_bill_of_materials_and_no_root(built, reference):
 
 def test_the_whole_pipeline_runs_in_the_images(built, folder):
     write_recipe(folder)
+    for file in (folder / "source").iterdir():
+        file.chmod(0o644)  # transformers writes weights for their owner alone
     command = [sys.executable, "-m", "pipelines", "run", "--containers"]
     command += ["--recipe", str(folder / "recipe.yaml"), "--root", str(folder / "runs")]
     with fake_teacher() as teacher:

@@ -286,9 +286,7 @@ def test_the_key_is_never_in_the_store(anywhere):
 
 def test_a_recipe_without_a_teacher_is_refused(setting):
     setting.gen = TeacherGenConfig()
-    with pytest.raises(
-        ConfigError, match=r"base_url and \.model, found none"
-    ):
+    with pytest.raises(ConfigError, match=r"base_url and \.model, found none"):
         setting.watch()
 
 

@@ -1,0 +1,209 @@
+"""Three trainings side by side: figures beside their base's, costs beside SODA's."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import soda
+from soda.cli import main
+from soda.errors import DataError
+from soda.evaluation.metrics import METRICS
+from soda.evaluation.metrics import compare as interval
+from soda.kinds import Comparison, Report
+from soda.stages.evaluate import EvalConfig
+
+GAINS = {"soda": 0.3, "seqkd": 0.1, "gad": 0.2}
+COSTS = {"soda": (100.0, 8.0), "seqkd": (50.0, 6.0), "gad": (1000.0, 12.0)}
+BEFORE = [0.2, 0.4, 0.6, 0.4]
+
+
+def make_report(made, path, method, *, config=None, inputs=None, **changed):
+    """Make a report as eval does, of figures that are known."""
+    metrics = {}
+    for key in ("rouge_l", "length_ratio"):
+        after = [value + GAINS[method] for value in BEFORE]
+        change = interval(BEFORE, after, samples=200, seed=0)
+        metrics[key] = {"label": METRICS[key].label, "better": METRICS[key].better, **change}
+    figures = {
+        "split": "test",
+        "prompts": len(BEFORE),
+        "metrics": metrics,
+        "teacher": {"endpoint": "http://t/v1", "model": "big <1>", "identity": ""},
+        "base_weights_digest": "abc",
+        **changed,
+    }
+    seconds, memory = COSTS[method]
+    inputs = {key: made[key] for key in ("base", "teacher", "pairs")} | (inputs or {})
+    with Report.create(path, config=config or EvalConfig(), inputs=inputs) as writer:
+        (writer.path / "report.json").write_text(json.dumps(figures))
+        (writer.path / "logs").mkdir()
+        cost = {"train_seconds": seconds, "peak_memory_gib": memory}
+        (writer.path / "logs" / "cost.json").write_text(json.dumps(cost))
+    return Report.open(path)
+
+
+@pytest.fixture
+def reports(made, tmp_path):
+    return {method: make_report(made, tmp_path / method, method) for method in GAINS}
+
+
+def compare(reports, out):
+    inputs = {name: report.path for name, report in reports.items()}
+    return soda.run("compare", inputs=inputs, config={}, out=out)
+
+
+class Cells(HTMLParser):
+    """Reads the rows of a table, and fails where a tag is closed that is not the last opened."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "img", "iframe")
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open.pop() != tag:  # p and html may be left open
+            pass
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_every_metric_has_the_bases_figure_and_each_methods(reports, tmp_path):
+    made = compare(reports, tmp_path / "out")
+    found = json.loads((made.path / "comparison.json").read_text())
+    assert found["methods"] == ["soda", "seqkd", "gad"]
+    assert [row["metric"] for row in found["rows"]] == ["rouge_l", "length_ratio"]
+    row = found["rows"][0]
+    assert row["base"] == pytest.approx(0.4)
+    for method, gain in GAINS.items():
+        assert row[method]["mean"] == pytest.approx(0.4 + gain)
+        assert row[method]["low"] == pytest.approx(gain) == row[method]["high"]
+
+
+def test_the_page_and_the_table_say_the_same(reports, tmp_path):
+    made = compare(reports, tmp_path / "out")
+    page, text = ((made.path / name).read_text() for name in Comparison.PAGES)
+    parser = Cells()
+    parser.feed(page)
+    assert "big &lt;1&gt;" in page and not re.search(r"url\(|@import|(?:src|href)=", page)
+    head, rouge, length, seconds, memory = parser.rows
+    assert head == ["metric", "base", "SODA", "SeqKD", "GAD"]
+    assert rouge[1:] == [
+        "0.400",
+        "0.700+0.300 to +0.300",
+        "0.500+0.100 to +0.100",
+        "0.600+0.200 to +0.200",
+    ]
+    assert seconds == ["training, seconds", "", "100.01.00x", "50.00.50x", "1000.010.00x"]
+    lines = text.splitlines()
+    assert "on 4 test prompts, taught by `big <1>`" in lines[0]
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 4 and len({line.count("|") for line in table}) == 1
+    assert table[2].endswith(
+        "| 0.400 | 0.700 (+0.300 to +0.300) | 0.500 (+0.100 to +0.100) | 0.600 (+0.200 to +0.200) |"
+    )
+    assert table[5] == "| peak memory, GiB | | 8.0 (1.00x) | 6.0 (0.75x) | 12.0 (1.50x) |"
+    assert length[0] == METRICS["length_ratio"].label and memory[0] == "peak memory, GiB"
+
+
+def test_training_that_took_nothing_is_shown(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(COSTS, "soda", (0.0, 0.0))
+    reports = {method: make_report(made, tmp_path / method, method) for method in GAINS}
+    text = (compare(reports, tmp_path / "out").path / "logs/comparison.md").read_text()
+    assert "| training, seconds | | 0.0 (0.00x) |" in text
+
+
+def test_same_inputs_same_digest_whatever_it_cost(made, reports, tmp_path, monkeypatch):
+    first = compare(reports, tmp_path / "first")
+    assert compare(reports, tmp_path / "second").digest == first.digest
+    monkeypatch.setitem(COSTS, "gad", (2000.0, 24.0))
+    dearer = {**reports, "gad": make_report(made, tmp_path / "dearer", "gad")}
+    assert compare(dearer, tmp_path / "third").digest == first.digest
+    monkeypatch.setitem(GAINS, "gad", 0.0)
+    worse = {**reports, "gad": make_report(made, tmp_path / "worse", "gad")}
+    assert compare(worse, tmp_path / "fourth").digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("split", "validation"),
+        ("prompts", 5),
+        ("teacher", {"endpoint": "http://t/v1", "model": "bigger", "identity": ""}),
+        ("base_weights_digest", "def"),
+    ],
+)
+def test_reports_of_something_else_are_refused(made, reports, tmp_path, key, value):
+    reports["gad"] = make_report(made, tmp_path / "other", "gad", **{key: value})
+    with pytest.raises(DataError, match=f"expected reports of the same {key}, found .* of gad"):
+        compare(reports, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_reports_of_as_many_other_prompts_are_refused(made, reports, tmp_path):
+    other = {"teacher": made["student"]}  # answers to something else
+    reports["seqkd"] = make_report(made, tmp_path / "other", "seqkd", inputs=other)
+    with pytest.raises(DataError, match="of the same teacher answers"):
+        compare(reports, tmp_path / "out")
+    reports["seqkd"] = make_report(
+        made, tmp_path / "another", "seqkd", inputs={"pairs": made["student"]}
+    )
+    with pytest.raises(DataError, match="of the same pairs"):
+        compare(reports, tmp_path / "out")
+
+
+def test_reports_that_were_measured_otherwise_are_refused(made, reports, tmp_path):
+    config = EvalConfig(max_new_tokens=8)
+    reports["seqkd"] = make_report(made, tmp_path / "other", "seqkd", config=config)
+    with pytest.raises(DataError, match="of the same config of eval"):
+        compare(reports, tmp_path / "out")
+
+
+def test_the_command_makes_what_the_function_makes(reports, tmp_path, capsys):
+    words = [word for name, report in reports.items() for word in (f"--{name}", str(report.path))]
+    with pytest.raises(SystemExit) as done:
+        main(["compare", *words, "--out", str(tmp_path / "out")])
+    assert done.value.code == 0, capsys.readouterr().err
+    expected = compare(reports, tmp_path / "as-function")
+    assert Comparison.open(tmp_path / "out", verify=True).digest == expected.digest
+
+
+def test_the_command_refuses_in_one_line(made, reports, tmp_path, capsys):
+    reports["gad"] = make_report(made, tmp_path / "other", "gad", split="validation")
+    words = [word for name, report in reports.items() for word in (f"--{name}", str(report.path))]
+    with pytest.raises(SystemExit) as done:
+        main(["compare", *words, "--out", str(tmp_path / "out")])
+    [line] = capsys.readouterr().err.splitlines()
+    assert done.value.code == 2 and line.startswith("soda: compare: expected reports of the same")
+
+
+@pytest.mark.slow
+def test_three_real_trainings_are_compared(made, tmp_path):
+    reports = {}
+    for method in GAINS:
+        config = {"method": method, "batch_size": 8, "learning_rate": 1e-3}
+        if method == "gad":
+            config["adversarial"] = {"max_new_tokens": 8, "rollouts": 2}
+        inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+        model = soda.run("train", inputs=inputs, config=config, out=tmp_path / f"{method}-model")
+        inputs = {key: made[key].path for key in ("base", "teacher", "pairs")}
+        config = {"max_new_tokens": 8, "lm_eval_tasks": [], "bootstrap_samples": 200}
+        reports[method] = soda.run(
+            "eval", inputs={**inputs, "model": model.path}, config=config, out=tmp_path / method
+        )
+    comparison = compare(reports, tmp_path / "out")
+    found = json.loads((comparison.path / "comparison.json").read_text())
+    assert {row["metric"] for row in found["rows"]} == set(METRICS)
+    assert "GAD" in (comparison.path / "logs/comparison.html").read_text()
