@@ -109,9 +109,9 @@ def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
 
 
 def _without_retries(spec: Path) -> str:
-    documents = list(yaml.safe_load_all(spec.read_text(encoding="utf-8")))
+    documents = list(yaml.load_all(spec.read_bytes(), Loader=yaml.CSafeLoader))
     parts = [documents[0]["root"], *documents[0]["components"].values()]
     for part in parts:
         for task in part.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
-    return yaml.safe_dump_all(documents)
+    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper)

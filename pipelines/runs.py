@@ -97,7 +97,7 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
     with tempfile.TemporaryDirectory() as temporary:
         compiled = Path(temporary) / "pipeline.yaml"
         compile_pipeline(work.pipeline, compiled, volume=work.volume, nodes=work.nodes)
-        documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+        documents = list(yaml.load_all(compiled.read_bytes(), Loader=yaml.CSafeLoader))
     if not work.caching:
         _turn_caching_off(documents[0])
     declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -114,7 +114,7 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
     return PreparedRun(
         pipeline=documents[0]["pipelineInfo"]["name"],
         version=_version(documents),
-        spec=yaml.safe_dump_all(documents),
+        spec=yaml.dump_all(documents, Dumper=yaml.CSafeDumper),
         parameters=parameters,
     )
 

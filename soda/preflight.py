@@ -130,6 +130,13 @@ def _teacher(config: TeacherGenConfig) -> str:
 
 def _writable(location: str) -> str:
     """Create an object once, see that a second time is refused, and delete it."""
+    if not storage.is_remote(location) and "KUBERNETES_SERVICE_HOST" in os.environ:
+        place = storage.local_path(location).absolute()
+        if not any(each.is_mount() for each in (place, *place.parents[:-1])):
+            raise StorageError(
+                f"{location}: expected gs://, s3:// or a folder on a volume, found one of this pod, "
+                "which is lost with it"
+            )
     store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
     name = f"{folder}/object"
     store.create(name, b"1")

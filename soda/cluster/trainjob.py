@@ -119,11 +119,17 @@ def run_job(job: dict[str, Any]) -> None:
     jobs, name = client.CustomObjectsApi(api), job["metadata"]["name"]
     place = (GROUP, VERSION, namespace, PLURAL)
     state = ""
+
+    def delete() -> None:
+        # In the foreground: it is there until its pods have saved their state and are gone.
+        call = jobs.delete_namespaced_custom_object
+        _forgive(404, call, *place, name, propagation_policy="Foreground")
+
     with listen() as interrupt:
         while True:
             if interrupt.came:
                 say(f"train: {name}: asked to stop; its state is kept")
-                _forgive(404, jobs.delete_namespaced_custom_object, *place, name)
+                delete()
                 raise SystemExit(143)
             found = _forgive(404, jobs.get_namespaced_custom_object, *place, name)
             if found is None:
@@ -133,20 +139,23 @@ def run_job(job: dict[str, Any]) -> None:
             earlier, (state, reason) = state, _state(found)
             if state != earlier:
                 say(f"train: {name}: {state} {reason}".rstrip())
-            if state == "Complete" and earlier:
+            seen = earlier not in ("", "Ending")  # going on, in this try
+            if state == "Complete" and seen:
                 return
-            if state == "Failed" and earlier:
+            if state == "Failed" and seen:
                 raise ClusterError(
                     f"train: {name} failed: {reason or 'no reason given'}; its lines: kubectl logs "
                     f"-n {namespace} -l jobset.sigs.k8s.io/jobset-name={name} --prefix"
                 )
             if state in ("Complete", "Failed"):  # an earlier try's, whose result is not there
-                _forgive(404, jobs.delete_namespaced_custom_object, *place, name)
+                delete()
                 state = ""
             _wait(interrupt, POLL_SECONDS)
 
 
 def _state(job: Mapping[str, Any]) -> tuple[str, str]:
+    if "deletionTimestamp" in job["metadata"]:
+        return "Ending", ""
     conditions = {
         each["type"]: each.get("message", "")
         for each in job.get("status", {}).get("conditions", [])
@@ -164,13 +173,13 @@ def _wait(interrupt: Any, seconds: float) -> None:
         time.sleep(min(0.2, seconds))
 
 
-def _forgive(status: int, call: Any, *arguments: Any) -> dict[str, Any] | None:
+def _forgive(status: int, call: Any, *arguments: Any, **named: Any) -> dict[str, Any] | None:
     """Make a call of the API; None for one status that is no fault here."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
     try:
-        found: dict[str, Any] = call(*arguments, _request_timeout=_TIMEOUT_SECONDS)
+        found: dict[str, Any] = call(*arguments, _request_timeout=_TIMEOUT_SECONDS, **named)
         return found
     except ApiException as error:
         if error.status == status:

@@ -126,7 +126,10 @@ class KfpApi:
         if query["name"] in {one["display_name"] for one in ours}:
             raise _Refused(409, "Failed to create a pipeline version")
         text = _uploaded(body)
-        if not {"pipelineInfo", "root", "schemaVersion"} <= next(yaml.safe_load_all(text)).keys():
+        if (
+            not {"pipelineInfo", "root", "schemaVersion"}
+            <= next(yaml.load_all(text, Loader=yaml.CSafeLoader)).keys()
+        ):
             raise _Refused(400, "unknown pipeline spec format")
         made = {
             "pipeline_id": query["pipelineid"],
@@ -190,7 +193,9 @@ class KfpApi:
             raise _Refused(400, f"no such pipeline version: {reference}")
         if made["experiment_id"] not in self.experiments:
             raise _Refused(404, f"no such experiment: {made['experiment_id']}")
-        spec = next(yaml.safe_load_all(self.specs[version["pipeline_version_id"]]))
+        spec = next(
+            yaml.load_all(self.specs[version["pipeline_version_id"]], Loader=yaml.CSafeLoader)
+        )
         known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         given = made.get("runtime_config", {}).get("parameters", {})
         needed = {name for name, facts in known.items() if "defaultValue" not in facts}

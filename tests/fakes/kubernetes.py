@@ -35,7 +35,7 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
     ("POST", r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", set(), "review"),
     ("POST", _JOBS, set(), "create_job"),
     ("GET", rf"{_JOBS}/([\w.-]+)", set(), "get_job"),
-    ("DELETE", rf"{_JOBS}/([\w.-]+)", set(), "delete_job"),
+    ("DELETE", rf"{_JOBS}/([\w.-]+)", {"propagationPolicy"}, "delete_job"),
 ]
 
 
@@ -56,6 +56,7 @@ class FakeKubernetes:
     forbidden: set[tuple[str, str, str]] = field(default_factory=set)  # group, resource, verb
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     states: list[tuple[str, str]] = field(default_factory=list)  # type and message of a condition
+    leaving: int = 0  # looks for which a job that is deleted is still there: its pods have to go
     began: Callable[[dict[str, Any]], None] | None = None  # hears of every job that is created
     calls: list[str] = field(default_factory=list)  # "POST trainjobs"
     failures: list[tuple[str, int]] = field(default_factory=list)
@@ -112,13 +113,20 @@ class FakeKubernetes:
 
     def get_job(self, query: dict[str, str], body: bytes, name: str) -> Any:
         self._find(name)
+        if "deletionTimestamp" in self.jobs[name]["metadata"]:
+            self.leaving -= 1
+            return self.jobs[name] if self.leaving else self.jobs.pop(name)
         if self.states:
             self.set_state(name, *self.states.pop(0))
         return self.jobs[name]
 
     def delete_job(self, query: dict[str, str], body: bytes, name: str) -> Any:
         self._find(name)
-        del self.jobs[name]
+        if self.leaving and query.get("propagationPolicy") == "Foreground":
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            self.jobs[name]["metadata"]["deletionTimestamp"] = now
+        else:
+            del self.jobs[name]
         return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def _find(self, name: str) -> None:

@@ -41,7 +41,7 @@ def build(folder: Path) -> tuple[Object, ...]:
     )
     assert made.returncode == 0, made.stderr
     assert not made.stderr, made.stderr  # deprecated fields are warned of
-    return tuple(yaml.safe_load_all(made.stdout))
+    return tuple(yaml.load_all(made.stdout, Loader=yaml.CSafeLoader))
 
 
 def compose(folder: Path, base: str, *components: str, namespace: str = "soda") -> Path:

@@ -20,7 +20,7 @@ WAYS += [(name, {"volume": True, "nodes": True}) for name in ("distill", "refres
 def compiled(tmp_path, name="distill", **how):
     """Return the documents of a pipeline: the spec, and what it says to Kubernetes."""
     compile_pipeline(name, tmp_path / "spec.yaml", **how)
-    return list(yaml.safe_load_all((tmp_path / "spec.yaml").read_text()))
+    return list(yaml.load_all((tmp_path / "spec.yaml").read_bytes(), Loader=yaml.CSafeLoader))
 
 
 def parameters(spec):

@@ -418,11 +418,17 @@ def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe):
     assert "| ✗ | teacher |" in out and "did you mean 'big'?" in out
 
 
-def step(recipe, tmp_path, **gpus):
-    gpus = {"type": "nvidia.com/gpu", "count": 8.0, "nodes": 2.0, **gpus}  # Kubeflow's numbers
+def test_in_a_cluster_a_folder_of_the_pod_itself_fails(cluster, tmp_path):
+    found = checked({}, store=str(tmp_path / "store"))["store"]
+    assert found.outcome == "failed" and "volume" in found.found
+    assert not (tmp_path / "store").exists()
+
+
+def step(recipe, tmp_path, store):
+    gpus = {"type": "nvidia.com/gpu", "count": 8.0, "nodes": 2.0}  # Kubeflow's numbers
     preflight_step(
         recipe,
-        store=str(tmp_path / "store"),
+        store=store,
         images=[],
         autoscaled=True,
         gpus={**gpus, "node_selector": {}, "tolerations": []},
@@ -431,8 +437,9 @@ def step(recipe, tmp_path, **gpus):
     return (tmp_path / "report.md").read_text()
 
 
-def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd):
-    assert "| ! | GPU nodes |" in step(recipe, tmp_path)
+def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
+    recipe["register"]["registry"] = f"gs://{BUCKET}/registry"
+    assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
     assert "preflight: ok: recipe: 3 stages" in lines
     assert "preflight:     to mend: the autoscaler has to add them" in lines
@@ -441,7 +448,7 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd):
 def test_the_step_ends_with_one_line_and_code_2(recipe, tmp_path, capfd):
     recipe["teacher-gen"]["model"] = "bigg"
     with pytest.raises(SystemExit) as refused:
-        step(recipe, tmp_path)
+        step(recipe, tmp_path, str(tmp_path / "store"))
     *lines, last = capfd.readouterr().err.splitlines()
     assert refused.value.code == 2 and last.startswith("soda: preflight: 1 of 6 failed: teacher: ")
     assert "| ✗ | teacher |" in (tmp_path / "report.md").read_text()

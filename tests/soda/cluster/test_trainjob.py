@@ -149,6 +149,26 @@ def test_a_job_that_ended_before_this_try_is_made_anew(cluster, job, state):
     assert cluster.changes() == ["DELETE trainjobs", "POST trainjobs"]
 
 
+def test_a_job_that_is_on_its_way_out_is_waited_for_and_made_anew(cluster, job, capfd):
+    cluster.create_job({}, json.dumps(job).encode())
+    cluster.leaving = 3
+    cluster.delete_job({"propagationPolicy": "Foreground"}, b"", name_of(job))
+    cluster.set_state(name_of(job), "Failed", "its pods were stopped")
+    cluster.states = [("", ""), ("Complete", "done")]
+    run_job(job)
+    assert cluster.changes() == ["POST trainjobs"]
+    lines = [line.rpartition(": ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert lines == ["Ending", "Running", "Complete done"]
+
+
+def test_a_failed_job_is_gone_with_its_pods_before_the_next_is_made(cluster, job):
+    cluster.create_job({}, json.dumps(job).encode())
+    cluster.leaving = 3
+    cluster.states = [("Failed", "long ago"), ("", ""), ("Complete", "done")]
+    run_job(job)
+    assert cluster.changes() == ["DELETE trainjobs", "POST trainjobs"]
+
+
 def test_a_job_that_fails_now_is_refused_with_its_reason(cluster, job):
     cluster.states = [("", ""), ("Failed", "jobset failed due to one or more job failures")]
     text = refusal(job)
@@ -226,7 +246,15 @@ def test_what_the_cluster_refuses_is_one_line(cluster, job, asked, named):
     assert text == f"train: Kubernetes refused {named}: told to fail"
 
 
-def test_without_the_trainer_or_a_cluster_it_is_refused(job, monkeypatch):
+def test_a_job_that_cannot_be_deleted_is_one_line(cluster, job):
+    cluster.create_job({}, json.dumps(job).encode())
+    cluster.states = [("Failed", "long ago")]
+    cluster.fail("DELETE trainjobs", 403)
+    text = refusal(job)
+    assert text == "train: Kubernetes refused delete_namespaced_custom_object: told to fail"
+
+
+def test_outside_of_a_cluster_it_is_refused(job, monkeypatch):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert "to be in a cluster with the Kubeflow Trainer, found none" in refusal(job)
 
