@@ -134,8 +134,8 @@ def _writable(location: str) -> str:
         place = storage.local_path(location).absolute()
         if not any(each.is_mount() for each in (place, *place.parents[:-1])):
             raise StorageError(
-                f"{location}: expected gs://, s3:// or a folder on a volume, found one of this pod, "
-                "which is lost with it"
+                f"{location}: expected gs://, s3:// or a folder on a volume, found a folder of "
+                "this pod, which is lost with it"
             )
     store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
     name = f"{folder}/object"

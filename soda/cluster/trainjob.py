@@ -22,6 +22,7 @@ __all__ = ["Nodes", "job_of", "run_job"]
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 POLL_SECONDS = 10.0
+_MISSES = 30  # looks in a row that fail before a training of days is given up by its watcher
 _TIMEOUT_SECONDS = 20
 
 
@@ -118,7 +119,7 @@ def run_job(job: dict[str, Any]) -> None:
     api, namespace = connected
     jobs, name = client.CustomObjectsApi(api), job["metadata"]["name"]
     place = (GROUP, VERSION, namespace, PLURAL)
-    state = ""
+    state, misses = "", 0
 
     def delete() -> None:
         # In the foreground: it is there until its pods have saved their state and are gone.
@@ -131,7 +132,15 @@ def run_job(job: dict[str, Any]) -> None:
                 say(f"train: {name}: asked to stop; its state is kept")
                 delete()
                 raise SystemExit(143)
-            found = _forgive(404, jobs.get_namespaced_custom_object, *place, name)
+            try:
+                found = _forgive(404, jobs.get_namespaced_custom_object, *place, name)
+            except _OutOfReach:
+                misses += 1
+                if misses > _MISSES:
+                    raise
+                _wait(interrupt, POLL_SECONDS)
+                continue
+            misses = 0
             if found is None:
                 _forgive(409, jobs.create_namespaced_custom_object, *place, job)
                 state = "Created"  # by another run, if there is one by now
@@ -151,6 +160,10 @@ def run_job(job: dict[str, Any]) -> None:
                 delete()
                 state = ""
             _wait(interrupt, POLL_SECONDS)
+
+
+class _OutOfReach(ClusterError):  # noqa: N818 - it says what happened
+    """The API server did not answer, or was not well: that may pass."""
 
 
 def _state(job: Mapping[str, Any]) -> tuple[str, str]:
@@ -184,8 +197,7 @@ def _forgive(status: int, call: Any, *arguments: Any, **named: Any) -> dict[str,
     except ApiException as error:
         if error.status == status:
             return None
-        raise ClusterError(
-            f"train: Kubernetes refused {call.__name__}: {reason_of(error)}"
-        ) from error
+        kind = _OutOfReach if error.status >= 500 else ClusterError
+        raise kind(f"train: Kubernetes refused {call.__name__}: {reason_of(error)}") from error
     except HTTPError as error:
-        raise ClusterError(f"train: Kubernetes cannot be reached: {error}") from error
+        raise _OutOfReach(f"train: Kubernetes cannot be reached: {error}") from error

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -74,6 +75,10 @@ class TeacherGenConfig(Config):
             raise ValueError("expected no user or password in the URL, found one")
         if url and not url.startswith(("http://", "https://")):
             raise ValueError(f"expected http:// or https://, found '{url}'")
+        try:
+            urllib.parse.urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"expected a URL, found '{url}': {error}") from error
         return url
 
     @field_validator("sampling")

@@ -11,7 +11,7 @@ from soda.errors import TeacherError
 from soda.rows import digest
 from soda.teacher.asking import Request
 from soda.teacher.client import Busy, TeacherClient, Unanswered, open_session
-from soda.teacher.fingerprint import compare, take_fingerprint
+from soda.teacher.fingerprint import PROBES, compare, take_fingerprint
 
 __all__ = ["difference", "find_model", "identity_of", "look_at"]
 
@@ -23,14 +23,25 @@ _LISTED = ("id", "created", "owned_by")  # what a new model behind the name may 
 def find_model(base_url: str, model: str) -> dict[str, Any] | None:
     """Look a model up in the endpoint's list; one request, which costs nothing.
 
+    Where the endpoint has no list, one short prompt is asked, so that a wrong key shows.
+
     Returns: its entry there, or None where the endpoint has no list.
 
     Raises:
-        TeacherError: the endpoint cannot be reached, refuses the key, or does not list the model.
+        TeacherError: the endpoint cannot be reached, refuses the key, or does not have the model.
     """
-    found: dict[str, Any] | None = asyncio.run(
-        _with_client(base_url, lambda client: _find(client, model))
-    )
+
+    async def find(client: TeacherClient) -> dict[str, Any] | None:
+        listed = await _find(client, model)
+        if listed is None:
+            message = {"role": "user", "content": PROBES[0]}
+            try:
+                await client.complete({"model": model, "messages": [message]})
+            except (Busy, Unanswered) as error:
+                raise TeacherError(f"{base_url}: expected an answer, found: {error}") from error
+        return listed
+
+    found: dict[str, Any] | None = asyncio.run(_with_client(base_url, find))
     return found
 
 

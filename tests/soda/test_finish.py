@@ -6,7 +6,7 @@ import pytest
 
 from soda import storage
 from soda.finish import finish
-from tests.soda.cluster.webhook import SECRET, webhook
+from tests.fakes.webhook import SECRET, webhook
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from soda.cluster.checks import Gpus
 from soda.errors import ConfigError
 from soda.preflight import Check, preflight, preflight_step, refuse_failures, render
 from tests.fakes.kubernetes import a_node, a_quota, fake_kubernetes, inside
+from tests.fakes.listing_teacher import listing_teacher
 from tests.fakes.objects import BUCKET, faulty
 from tests.fakes.registry_of_images import fake_images
-from tests.soda.cluster.listing_teacher import listing_teacher
 
 KEY = "canary-0b52"
 
@@ -145,11 +145,13 @@ def test_an_endpoint_out_of_reach_fails(recipe):
     assert found.outcome == "failed" and "ClientConnectorError" in found.found
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[::1/v1", "http://t:port/v1"])
-def test_a_teachers_url_that_is_none_fails(url):
-    assert checked({"teacher-gen": {"base_url": url, "model": "big"}})["teacher"].outcome == (
-        "failed"
-    )
+@pytest.mark.parametrize(
+    ("url", "check"),
+    [("http://", "teacher"), ("http://[::1/v1", "recipe"), ("http://t:port/v1", "teacher")],
+)
+def test_a_teachers_url_that_is_none_fails(url, check):
+    found = checked({"teacher-gen": {"base_url": url, "model": "big"}})
+    assert found[check].outcome == "failed"
 
 
 def test_no_teacher_fails_and_given_answers_need_none(tmp_path):

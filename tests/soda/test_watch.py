@@ -15,7 +15,7 @@ from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.teacher.identity import look_at
 from soda.watch import release, watch, watch_step
-from tests.soda.cluster.listing_teacher import listing_teacher
+from tests.fakes.listing_teacher import listing_teacher
 
 KEY = "canary-71ac"
 

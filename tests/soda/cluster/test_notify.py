@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from soda.cluster.notify import notify
-from tests.soda.cluster.webhook import SECRET, webhook
+from tests.fakes.webhook import SECRET, webhook
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from soda.errors import TeacherError
 from soda.teacher.fingerprint import PROBES
 from soda.teacher.identity import difference, find_model, identity_of, look_at
-from tests.soda.cluster.listing_teacher import listing_teacher
+from tests.fakes.listing_teacher import listing_teacher
 
 BODY = {"model": "big", "max_tokens": 100}
 
@@ -40,8 +40,14 @@ def test_a_model_that_is_not_listed_is_refused_with_the_nearest(teacher):
 
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_an_endpoint_without_a_list_is_no_fault(teacher, status):
-    teacher.fails = status
+    teacher.list_fails = status
     assert find_model(teacher.url, "big") is None
+
+
+def test_without_a_list_a_wrong_key_shows_by_a_prompt(teacher, monkeypatch):
+    teacher.list_fails, teacher.key = 404, "right"
+    monkeypatch.setenv("SODA_TEACHER_API_KEY", "wrong")
+    assert "the key in SODA_TEACHER_API_KEY was refused" in refusal(find_model, teacher.url, "big")
 
 
 @pytest.mark.parametrize("models", [["big"], "big", [{"name": "big"}]])

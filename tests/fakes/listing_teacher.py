@@ -26,6 +26,7 @@ class ListingTeacher:
     says: str = "as ever"
     answers: dict[str, str] = field(default_factory=dict)  # by prompt, where it says another thing
     fails: int = 0  # a status for everything
+    list_fails: int = 0  # a status for the list alone
     calls: list[str] = field(default_factory=list)
 
     def lists(self, *names: str, created: int = 1) -> None:
@@ -81,8 +82,9 @@ def listing_teacher() -> Iterator[ListingTeacher]:
             )
 
         def _refusal(self) -> tuple[int, dict[str, Any]] | None:
-            if teacher.fails:
-                return teacher.fails, {"error": {"message": "told\nto fail"}}
+            fails = teacher.fails or (self.command == "GET" and teacher.list_fails)
+            if fails:
+                return fails, {"error": {"message": "told\nto fail"}}
             sent = self.headers.get("Authorization", "")
             if teacher.key and sent != f"Bearer {teacher.key}":
                 found = sent.removeprefix("Bearer ")  # as OpenAI's does
