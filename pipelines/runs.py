@@ -18,7 +18,7 @@ from soda.config import Config, suggest
 from soda.errors import ConfigError
 from soda.storage import is_remote
 
-__all__ = ["PreparedRun", "WorkConfig", "prepare_run", "read_declaration"]
+__all__ = ["PreparedRun", "WorkConfig", "prepare_run"]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "BOOLEAN": (bool,),
@@ -65,23 +65,6 @@ class PreparedRun:
     version: str  # soda's version and the spec's digest: another spec is another version
     spec: str  # YAML
     parameters: Mapping[str, Any]
-
-
-def read_declaration(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        ConfigError: the file is missing, or holds something else.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a YAML file, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(values).__name__}")
-    return values
 
 
 def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:

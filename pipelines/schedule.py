@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.cluster import Cluster, Version, connect
 from pipelines.cron import check_cron
 from pipelines.reconcile import Action, Wanted, mark, plan, read_found
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run, read_declaration
-from soda.config import Config
+from pipelines.runs import PreparedRun, WorkConfig, prepare_run
+from soda.config import Config, read_mapping
 from soda.errors import ClusterError, ConfigError
 
 __all__ = [
@@ -97,7 +97,7 @@ def read_schedules(path: Path) -> tuple[SchedulesConfig, list[ScheduleConfig]]:
     Raises:
         ConfigError: the file is wrong, and where.
     """
-    values = read_declaration(path)
+    values = read_mapping(path, "a file that says what to run")
     where = str(path)
     try:
         config = SchedulesConfig.parse(values)

@@ -7,7 +7,8 @@ import kfp_server_api
 from pydantic import Field
 
 from pipelines.cluster import Cluster, connect
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run, read_declaration
+from pipelines.runs import PreparedRun, WorkConfig, prepare_run
+from soda.config import read_mapping
 from soda.errors import ConfigError
 
 __all__ = ["RunConfig", "add_arguments", "read_run", "run_command", "submit_run"]
@@ -53,7 +54,7 @@ def read_run(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file is wrong, and where.
     """
-    values = read_declaration(path)
+    values = read_mapping(path, "a file that says what to run")
     try:
         return RunConfig.parse(values)
     except ConfigError as error:

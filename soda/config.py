@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from soda.errors import ConfigError
 
-__all__ = ["Config", "assign", "load_recipe", "parse_assignment", "suggest"]
+__all__ = ["Config", "assign", "load_recipe", "parse_assignment", "read_mapping", "suggest"]
 
 
 class Config(BaseModel):
@@ -91,14 +91,7 @@ def load_recipe(path: Path, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: the file is missing, is not such a mapping, or names an unknown stage.
     """
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a recipe, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
-    if not isinstance(recipe, dict):
-        raise ConfigError(f"{path}: expected a mapping of stages, found {type(recipe).__name__}")
+    recipe = read_mapping(path, "a recipe")
     stages = list(stages)
     for name, values in recipe.items():
         if name not in stages:
@@ -106,6 +99,27 @@ def load_recipe(path: Path, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {name}: expected a mapping, found {values!r}")
     return recipe
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Args:
+        path: the file.
+        what: what it is, for messages: "a recipe".
+
+    Raises:
+        ConfigError: the file is missing, or holds something else.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected {what}, found {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(found).__name__}")
+    return found
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

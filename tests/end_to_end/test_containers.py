@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_gro
 def engine():
     """A Docker engine; SODA_REQUIRE_DOCKER makes a missing one a failure."""
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=900)  # a step that copies packages is silent for long
         client.ping()
     except docker.errors.DockerException as error:
         if REQUIRED:

@@ -7,18 +7,19 @@ again: a field that gets lost on the way is unknown, and the request is answered
 
 import contextlib
 import email
+import functools
 import itertools
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import kfp_server_api
 import yaml
+
+from tests.fakes.web import serve_json
 
 __all__ = ["KfpApi", "kfp_api"]
 
@@ -275,32 +276,5 @@ def _answer(api: KfpApi, method: str, path: str, token: str, body: bytes) -> tup
 def kfp_api() -> Iterator[KfpApi]:
     """Serve an empty API until the block ends."""
     api = KfpApi()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            token = self.headers.get("Authorization", "")
-            status, answer = _answer(api, self.command, self.path, token, body)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            with contextlib.suppress(ConnectionError):  # the client was killed
-                self.end_headers()
-                self.wfile.write(data)
-
-        do_POST = do_DELETE = do_GET  # noqa: N815
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    api.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serve_json(functools.partial(_answer, api)) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -5,15 +5,16 @@ is unknown, and the request is answered with 400. It speaks /v1/, and /v1alpha3/
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
+
+from tests.fakes.web import serve_json
 
 __all__ = ["FakeModelRegistry", "fake_model_registry"]
 
@@ -157,32 +158,5 @@ def _answer(
 def fake_model_registry() -> Iterator[FakeModelRegistry]:
     """Serve an empty registry until the block ends."""
     fake = FakeModelRegistry()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            token = self.headers.get("Authorization", "")
-            status, answer = _answer(fake, self.command, self.path, token, body)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            with contextlib.suppress(ConnectionError):  # the client was killed
-                self.end_headers()
-                self.wfile.write(data)
-
-        do_POST = do_PATCH = do_GET  # noqa: N815
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    fake.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serve_json(functools.partial(_answer, fake)) as fake.url:
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

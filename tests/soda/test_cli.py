@@ -73,7 +73,7 @@ def test_refusals_are_one_line_and_code_2(capsys, made, tmp_path, monkeypatch, w
         ("prepare_prompts: {}", "unknown stage 'prepare_prompts'; did you mean 'prepare-prompts'?"),
         ("prepare-prompts: {", "recipe.yaml: expected YAML"),
         ("prepare-prompts: 7", "recipe.yaml: prepare-prompts: expected a mapping, found 7"),
-        ("", "recipe.yaml: expected a mapping of stages, found NoneType"),
+        ("", "recipe.yaml: expected a mapping, found NoneType"),
         ("prepare-prompts: {7: 1}", "prepare-prompts.7: Keys should be strings"),
     ],
 )

@@ -44,7 +44,7 @@ def test_configs_are_frozen():
     [
         ("trian: {}", "unknown stage 'trian'; did you mean 'train'?"),
         ("train: [1]", "train: expected a mapping, found"),
-        ("- train", "expected a mapping of stages, found list"),
+        ("- train", "expected a mapping, found list"),
         ("train: {", "expected YAML"),
     ],
 )
