@@ -1,6 +1,7 @@
 """Whether a run can work here: every check that takes seconds, before anything that takes hours."""
 
 import argparse
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -137,6 +138,7 @@ def _writable(location: str) -> str:
                 f"{location}: expected gs://, s3:// or a folder on a volume, found a folder of "
                 "this pod, which is lost with it"
             )
+    made = _missing_folders(location)
     store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
     name = f"{folder}/object"
     store.create(name, b"1")
@@ -149,7 +151,18 @@ def _writable(location: str) -> str:
         store.delete(name)
         if not storage.is_remote(location):  # a lock lies beside the object
             storage.remove_tree(storage.local_path(location) / folder)
+            for each in made:
+                with contextlib.suppress(OSError):  # somebody else's by now
+                    each.rmdir()
     return f"{location}: writable, with conditional writes"
+
+
+def _missing_folders(location: str) -> list[Path]:
+    """Return the folders that a write there will make, the innermost first."""
+    if storage.is_remote(location):
+        return []
+    place = storage.local_path(location).absolute()
+    return [each for each in (place, *place.parents) if not each.exists()]
 
 
 def _image(reference: str) -> str:
