@@ -27,7 +27,7 @@ test: $(SETUP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
 check: $(SETUP)
 	$(RUN) -m ruff format --check .

@@ -4,8 +4,6 @@ import os
 import sys
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
 __all__ = ["progress", "say"]
 
 
@@ -32,6 +30,8 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
     Args:
         unit: a word in the plural, or "B" for bytes, which are shown as kB, MB and GB.
     """
+    from tqdm import tqdm  # a tenth of a second, which `soda --help` saves
+
     scale = unit == "B"
     unit = unit if scale else f" {unit}"
     if sys.stderr.isatty():
@@ -56,5 +56,7 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
 def say(text: str) -> None:
     """Print one line for the person who watches, without breaking a bar."""
     if not _QUIET:
+        from tqdm import tqdm
+
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()

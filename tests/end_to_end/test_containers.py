@@ -1,6 +1,7 @@
 """The images, built on a real engine, and the whole pipeline in them, as a restricted pod runs."""
 
 import contextlib
+import fcntl
 import functools
 import http.server
 import json
@@ -25,8 +26,7 @@ ROOT = Path(__file__).parents[2]
 # Read now: tests see no variable of ours.
 WHEELS = os.environ.get("SODA_WHEELS")
 REQUIRED = bool(os.environ.get("SODA_REQUIRE_DOCKER"))
-# One worker builds the images and runs all of this.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the builds take minutes
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,11 @@ def engine():
 
 @pytest.fixture(scope="module")
 def built(engine):
-    """Both images, the gpu one without CUDA, under the references that components name."""
-    with wheels() as arguments:
+    """Both images, the gpu one without CUDA, under the references that components name.
+
+    One worker at a time: the second finds everything in the engine's cache.
+    """
+    with alone(), wheels() as arguments:
         arguments["LOCK"] = "without-cuda"
         for kind, reference in (("cpu", images.CPU), ("gpu", images.GPU)):
             file = f"images/{kind}/Containerfile"
@@ -55,6 +58,13 @@ def built(engine):
                 path=str(ROOT), dockerfile=file, tag=reference, buildargs=arguments, **how
             )
     return engine
+
+
+@contextlib.contextmanager
+def alone():
+    with (Path(tempfile.gettempdir()) / "soda-images.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_change
 
         probes = teacher.probed.total()
         again = refresh(tmp_path, teacher)
-        assert "watch: unchanged" in again.stdout and "tiny version" not in again.stdout
+        assert "watch: unchanged" in again.stdout and "is the champion" not in again.stdout
         assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 6
 
         teacher.says = "what another model says"
