@@ -91,8 +91,9 @@ class Report(Artifact):
         return figures
 
     def log(self, name: str) -> Any:
-        """Read what is no part of the result: `teacher`, a fingerprint of it, or `cost`."""
-        return json.loads((self.path / LOGS / f"{name}.json").read_bytes())
+        """Read what is no part of the result, `teacher` (a fingerprint) or `cost`; None without."""
+        path = self.path / LOGS / f"{name}.json"
+        return json.loads(path.read_bytes()) if path.is_file() else None
 
     def numbers(self) -> dict[str, float]:
         """Return the figures after training by the name of their metric."""

@@ -15,6 +15,7 @@ __all__ = ["CompareConfig", "compare"]
 
 _SAME = ("split", "prompts", "teacher", "base_weights_digest")  # of what is compared
 _MEASURED = {"teacher": "teacher answers", "pairs": "pairs"}  # by input of eval
+_UNKNOWN = {"train_seconds": 0.0, "peak_memory_gib": 0.0}
 _METHODS = {"soda": "SODA", "seqkd": "SeqKD", "gad": "GAD"}
 
 
@@ -45,7 +46,7 @@ def compare(
     with Comparison.create(out, config=config, inputs=reports) as writer:
         text = json.dumps({"methods": list(_METHODS), "rows": rows}, indent=2)
         (writer.path / "comparison.json").write_text(text, encoding="utf-8")
-        costs = {name: report.log("cost") for name, report in reports.items()}
+        costs = {name: report.log("cost") or _UNKNOWN for name, report in reports.items()}
         page = {
             "methods": _METHODS,
             "rows": rows,
