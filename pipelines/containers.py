@@ -12,6 +12,7 @@ from typing import Any
 
 from kfp import local
 
+from pipelines.placement import SCRATCH, UID
 from soda.errors import ConfigError
 from soda.storage import is_remote
 
@@ -22,11 +23,10 @@ _RESTRICTED: dict[str, Any] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
     "read_only": True,
-    "tmpfs": {"/tmp": "mode=1777,exec", "/scratch": "mode=1777"},
+    "tmpfs": {"/tmp": "mode=1777,exec", SCRATCH: "mode=1777"},
     "network_mode": "host",
     "shm_size": "1g",
 }
-_USER = (10001, 10001)
 _PASSED_ON = ("SODA_", "HF_", "AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "OMP_NUM_THREADS")
 
 
@@ -57,8 +57,8 @@ def make_runner(root: Path, store: str) -> Any:
     for folder in [str(root), *folders]:
         Path(folder).mkdir(parents=True, exist_ok=True)
         if user[0] == 0:  # nobody is root in there: the folders go to the images' user
-            os.chown(folder, *_USER)
-    user = user if user[0] else _USER
+            os.chown(folder, UID, UID)
+    user = user if user[0] else (UID, UID)
     return local.DockerRunner(user=f"{user[0]}:{user[1]}", **_RESTRICTED)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from kfp import kubernetes
 
-__all__ = ["SCRATCH", "VOLUME", "Placement"]
+__all__ = ["SCRATCH", "UID", "VOLUME", "Placement"]
 
 VOLUME = "/var/soda"
 SCRATCH = "/scratch"
-_UID = 10001  # the images' user
+UID = 10001  # the images' user
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Placement:
         task.set_retry(3, backoff_duration="60s", backoff_factor=2)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "soda")
         kubernetes.set_security_context(
-            task, run_as_user=_UID, run_as_group=_UID, run_as_non_root=True
+            task, run_as_user=UID, run_as_group=UID, run_as_non_root=True
         )
         kubernetes.set_image_pull_secrets(task, [self.pull_secret])
         # the images' file system is read-only

@@ -21,6 +21,7 @@ from soda.writer import WORK, Writer
 __all__ = [
     "Artifact",
     "code_version",
+    "name_in_store",
     "run_key",
     "work_folder",
 ]
@@ -261,4 +262,9 @@ def _place_in_store(out: Path, stage: str, key: str) -> Path | None:
     """Return where a shared store keeps a finished artifact; there is none without SODA_STORE."""
     if "SODA_STORE" not in os.environ:
         return None
-    return store_of(out) / "artifacts" / f"{stage}-{key[:16]}"
+    return store_of(out) / name_in_store(stage, key)
+
+
+def name_in_store(stage: str, key: str) -> str:
+    """Return where a store keeps what a stage made under a key, relative to the store."""
+    return f"artifacts/{stage}-{key[:16]}"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -77,9 +78,9 @@ def preflight(
     registry = register.registry if isinstance(register, RegisterConfig) else ""
     for name, location in (("store", store), ("registry", registry)):
         if location:
-            found.append(_check(name, lambda at=location: _writable(at), _MENDS["store"]))  # type: ignore[misc]
+            found.append(_check(name, functools.partial(_writable, location), _MENDS["store"]))
     found += [
-        _check(f"image {reference}", lambda at=reference: _image(at), _MENDS["image"])  # type: ignore[misc]
+        _check(f"image {reference}", functools.partial(_image, reference), _MENDS["image"])
         for reference in images or []
     ]
     return found + list(_of_cluster(gpus or Gpus(), autoscaled))

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from soda.evaluation.templates import templates
 
 __all__ = ["render_html", "render_markdown"]
 
@@ -20,13 +20,7 @@ def render_html(
     figures: dict[str, Any], samples: list[dict[str, Any]], curve: list[dict[str, Any]]
 ) -> str:
     """Return the whole report as one page that fetches nothing and runs no script."""
-    environment = Environment(
-        loader=PackageLoader("soda", "evaluation"),
-        autoescape=True,  # answers are whatever a model wrote
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(autoescape=True)  # answers are whatever a model wrote
     environment.filters |= {"number": _number, "signed": _signed, "judge": _judge, "plot": _plot}
     headline, details = _verdict(figures)
     page = environment.get_template("report.html.j2").render(

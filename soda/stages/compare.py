@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from soda.config import Config
 from soda.errors import DataError
+from soda.evaluation.templates import templates
 from soda.kinds import Comparison, Report
 from soda.writer import LOGS
 
@@ -103,11 +102,5 @@ def _costs(costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 
 def _render(name: str, page: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=PackageLoader("soda", "evaluation"),
-        autoescape=name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(autoescape=name.endswith(".html"))
     return environment.get_template(f"{Path(name).name}.j2").render(**page)

@@ -71,8 +71,9 @@ def evaluate(
         figures = _figures(before, after, rows, held_out, config)
         figures |= _lineage(model, teacher, pairs)
         samples = [_sample(row, before, after) for row in rows]
-        _write(writer, figures, samples, model)
-        _write_logs(writer, teacher, model)
+        curve = _curve(model)
+        _write(writer, figures, samples, curve)
+        _write_logs(writer, teacher, curve)
     return Report.open(out)
 
 
@@ -261,9 +262,8 @@ def _curve(model: Model) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _write_logs(writer: Writer, teacher: Responses, model: Model) -> None:
+def _write_logs(writer: Writer, teacher: Responses, curve: list[dict[str, Any]]) -> None:
     """Keep what is no part of the result: who the teacher was then, and what training took."""
-    curve = _curve(model)
     cost = {
         "train_seconds": sum(line.get("seconds", 0) for line in curve),
         "peak_memory_gib": max((line.get("peak_memory_gib", 0) for line in curve), default=0),
@@ -276,11 +276,13 @@ def _write_logs(writer: Writer, teacher: Responses, model: Model) -> None:
 
 
 def _write(
-    writer: Writer, figures: dict[str, Any], samples: list[dict[str, Any]], model: Model
+    writer: Writer,
+    figures: dict[str, Any],
+    samples: list[dict[str, Any]],
+    curve: list[dict[str, Any]],
 ) -> None:
     for sample in samples:
         writer.write("samples.jsonl", sample)
-    curve = _curve(model)
     files = {
         "report.json": json.dumps(figures, indent=2),
         "report.md": render_markdown(figures),

@@ -1,0 +1,20 @@
+"""The templates of reports: one way to load them."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+__all__ = ["templates"]
+
+
+def templates(*, autoescape: bool) -> Environment:
+    """Return the templates of this folder; a name that a page does not give is an error.
+
+    Args:
+        autoescape: write what is put in as HTML writes text.
+    """
+    return Environment(
+        loader=PackageLoader("soda", "evaluation"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
