@@ -1,7 +1,9 @@
 """Run a compiled pipeline on this machine, each component in a process of its own."""
 
 import argparse
+import builtins
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -101,11 +103,27 @@ def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
         from pipelines.containers import make_runner
 
         runner = make_runner(root, store)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _printing_as_before():
         # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
         warnings.simplefilter("ignore")
         local.init(runner=runner, pipeline_root=str(root))
         yield
+
+
+@contextlib.contextmanager
+def _printing_as_before() -> Iterator[None]:
+    """Undo what kfp 2.17 leaves of its indented prints and its log handler.
+
+    Each step swaps both and puts back what it found, which in the threads of a ParallelFor can be
+    another step's: every later print of the process would be indented.
+    """
+    logger = logging.getLogger()
+    before = builtins.print, logger.handlers[:], logger.level
+    try:
+        yield
+    finally:
+        builtins.print, logger.handlers[:], level = before
+        logger.setLevel(level)
 
 
 def _without_retries(spec: Path) -> str:
