@@ -54,7 +54,7 @@ locks: $(SETUP)
 	$(LOCK) -c constraints.txt pyproject.toml --extra gpu --extra kfp --find-links $(CPU_WHEELS) -o images/gpu/without-cuda.lock
 	$(LOCK) pyproject.toml --extra vllm --extra kfp -o images/gpu/vllm.lock
 	echo setuptools | $(LOCK) -c constraints.txt - -o images/setuptools.lock
-	echo cyclonedx-bom | $(LOCK) - -o images/sbom.lock
+	printf 'cyclonedx-bom\nuv\n' | $(LOCK) - -o images/tools.lock
 
 # What the gitops overlay holds of the pipelines.
 manifests: $(SETUP)

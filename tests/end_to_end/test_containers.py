@@ -24,6 +24,7 @@ docker = pytest.importorskip("docker")
 ROOT = Path(__file__).parents[2]
 # Read now: tests see no variable of ours.
 WHEELS = os.environ.get("SODA_WHEELS")
+DOCKER = os.environ.get("SODA_DOCKER", "docker")  # its command
 REQUIRED = bool(os.environ.get("SODA_REQUIRE_DOCKER"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the builds take minutes
 
@@ -48,14 +49,13 @@ def built(engine):
 
     One worker at a time: the second finds everything in the engine's cache.
     """
-    with alone(), wheels() as arguments:
-        arguments["LOCK"] = "without-cuda"
+    with alone(), wheels() as argument:
         for kind, reference in (("cpu", images.CPU), ("gpu", images.GPU)):
-            file = f"images/{kind}/Containerfile"
-            how = {"network_mode": "host", "rm": True, "forcerm": True}
-            engine.images.build(
-                path=str(ROOT), dockerfile=file, tag=reference, buildargs=arguments, **how
-            )
+            command = [DOCKER, "build", "--network", "host", "--tag", reference]
+            command += ["--file", f"images/{kind}/Containerfile", "--build-arg", argument]
+            command += ["--build-arg", "LOCK=without-cuda", "."]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+            assert done.returncode == 0, done.stdout + done.stderr
     return engine
 
 
@@ -70,7 +70,7 @@ def alone():
 def wheels():
     """Say where torch's CPU build comes from: SODA_WHEELS, a folder with it, or its own index."""
     if not WHEELS:
-        yield {"PIP_EXTRA_INDEX_URL": "https://download.pytorch.org/whl/cpu"}
+        yield "UV_INDEX=https://download.pytorch.org/whl/cpu"
         return
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -81,7 +81,7 @@ def wheels():
     # always the same port: the address is part of the engine's cache
     with http.server.ThreadingHTTPServer(("127.0.0.1", 18099), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"PIP_FIND_LINKS": f"http://127.0.0.1:{server.server_port}/"}
+        yield f"UV_FIND_LINKS=http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 
