@@ -1,7 +1,6 @@
 """The command line: one subcommand for each stage, read from the stage's signature."""
 
 import argparse
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -84,7 +83,8 @@ def _first_line(module: str) -> str:
     """Return the first line of a module's docstring, without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None, "the stages are ours"
-    return (ast.get_docstring(ast.parse(Path(spec.origin).read_bytes())) or "").splitlines()[0]
+    with Path(spec.origin).open(encoding="utf-8") as file:
+        return file.readline().strip().strip('"')
 
 
 def _describe(command: argparse.ArgumentParser, name: str) -> None:

@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,15 +71,9 @@ def fast_yaml(monkeypatch):
         monkeypatch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
 
 
-def shallow(function, *args, **named):
-    """Call in a thread: for every setting of a task kfp reads its stack, and pytest's is deep."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function, *args, **named).result()
-
-
 def declared(pipeline, *, volume=False, nodes=False):
     """Return the parameters in a pipeline's compiled spec."""
-    made = shallow(pipelines.build, pipeline, volume=volume, nodes=nodes)
+    made = pipelines.build(pipeline, volume=volume, nodes=nodes)
     spec = MessageToDict(made.pipeline_spec)
     return spec["root"]["inputDefinitions"]["parameters"]
 
@@ -167,7 +160,7 @@ def test_every_run_in_an_example_is_one_that_submit_takes(page, tmp_path):
     for number, text in enumerate(runs):
         path = tmp_path / f"run-{number}.yaml"
         path.write_text(text)
-        assert shallow(prepare_run, read_run(path), path).parameters["store"]
+        assert prepare_run(read_run(path), path).parameters["store"]
     assert runs or page.name != "cluster.md"
 
 
@@ -184,7 +177,7 @@ def test_the_example_of_schedules_is_one_that_schedule_takes():
     config, schedules = read_schedules(SCHEDULES)
     assert config.experiment and {one.pipeline for one in schedules} == {"refresh", "compare"}
     for one in schedules:
-        assert shallow(prepare_run, one, SCHEDULES).parameters["store"] == one.store
+        assert prepare_run(one, SCHEDULES).parameters["store"] == one.store
 
 
 def test_every_kustomization_in_an_example_builds(tmp_path):
