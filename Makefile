@@ -27,7 +27,7 @@ test: $(SETUP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal
 
 check: $(SETUP)
 	$(RUN) -m ruff format --check .
@@ -77,6 +77,7 @@ bench: $(SETUP) $(VENV)/.student
 	$(RUN) -m bench.methods --model build/bench/base
 	$(RUN) -m bench.snapshot --model build/bench/base
 	$(RUN) -m bench.train_soak
+	$(RUN) -m bench.startup
 	$(RUN) -m bench.http_stack
 	$(RUN) -m bench.teacher
 	$(RUN) -m bench.soak

@@ -21,6 +21,7 @@ from soda.stage import STAGES, load_stage
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
+from soda.stages.train import TrainConfig
 from soda.teacher.identity import find_model
 
 __all__ = [
@@ -68,12 +69,17 @@ def preflight(
         autoscaled: the cluster makes GPU nodes when they are asked for, so none may be there now.
     """
     configs: dict[str, Config] = {}
+    gpus = gpus or Gpus()
     found = [_of_recipe(recipe, configs)]
     teacher, student = configs.get("teacher-gen"), configs.get("import-student")
     if isinstance(teacher, TeacherGenConfig):
         found.append(_check("teacher", lambda: _teacher(teacher), _MENDS["teacher"]))
     if isinstance(student, ImportStudentConfig):
         found.append(_check("student", lambda: look_at_source(student), _MENDS["student"]))
+    train = configs.get("train")
+    if isinstance(train, TrainConfig):
+        look = functools.partial(_processes, train, gpus)
+        found.append(_check("processes", look, _MENDS["processes"]))
     register = configs.get("register")
     registry = register.registry if isinstance(register, RegisterConfig) else ""
     for name, location in (("store", store), ("registry", registry)):
@@ -83,12 +89,13 @@ def preflight(
         _check(f"image {reference}", functools.partial(_image, reference), _MENDS["image"])
         for reference in images or []
     ]
-    return found + list(_of_cluster(gpus or Gpus(), autoscaled))
+    return found + list(_of_cluster(gpus, autoscaled))
 
 
 _MENDS = {
     "teacher": "mend teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "mend import-student in the recipe",
+    "processes": "set gpu_count to 1, and train_nodes too",
     "store": "name a place where this service account may create objects",
     "image": "push the image, or compile with the reference that you have pushed",
     "gpus": "set gpu_type, gpu_count, gpu_node_selector and gpu_tolerations to a pool you have; "
@@ -128,6 +135,12 @@ def _teacher(config: TeacherGenConfig) -> str:
     key = "with a key" if os.environ.get("SODA_TEACHER_API_KEY") else "without a key"
     listed = "listed" if entry else "an endpoint without a list of models"
     return f"{config.model} at {config.base_url}: {listed}, {key}"
+
+
+def _processes(config: TrainConfig, gpus: Gpus) -> str:
+    count = gpus.count * gpus.nodes
+    config.check_processes(count)
+    return f"{count}, which {config.method} can use"
 
 
 def _writable(location: str) -> str:

@@ -68,7 +68,9 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
     leave_out = [] if volume else ["store_claim"]
     leave_out += [] if nodes and name != "compare" else ["train_"]
     leave_out += ["teacher_identity"] if name == "refresh" else ["watch_"]
-    leave_out += ["recipe_register", "register_secret"] if name == "compare" else ["compare_"]
+    # GAD trains on one GPU, and times compare on the same hardware only
+    compared = ["recipe_register", "register_secret", "gpu_count"]
+    leave_out += compared if name == "compare" else ["compare_"]
     body = {"distill": distill, "refresh": refresh, "compare": compare_methods}[name]
     return make_pipeline(
         f"soda-{name}", _TEXTS[name], body, store=store, volume=volume, leave_out=leave_out

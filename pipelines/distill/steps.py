@@ -44,6 +44,7 @@ class Steps:
 
     def __init__(self, given: SimpleNamespace, *, volume: bool):
         self.given = given
+        self.gpu_count = getattr(given, "gpu_count", 1)
         self.place = Placement(
             volume,
             store_claim=getattr(given, "store_claim", None),
@@ -86,7 +87,7 @@ class Steps:
             store=given.store,
             images=given.images,
             gpu_type=given.gpu_type,
-            gpu_count=given.gpu_count,
+            gpu_count=self.gpu_count,
             gpu_nodes=nodes,
             gpu_node_selector=given.gpu_node_selector,
             gpu_tolerations=given.gpu_tolerations,
@@ -156,10 +157,10 @@ class Steps:
             model=made.base.output,
             config=self.given.recipe_train,
             store=self.given.store,
-            gpus=self.given.gpu_count,
+            gpus=self.gpu_count,
             **({"overrides": overrides} if overrides is not None else {}),
         )
-        return self.place.on_gpu(task, self.given.gpu_count).set_display_name(title)
+        return self.place.on_gpu(task, self.gpu_count).set_display_name(title)
 
     def train_on_nodes(self, made: Made) -> Any:
         """Return training as a TrainJob: this pod watches it."""
@@ -172,7 +173,7 @@ class Steps:
             image=images.GPU,
             nodes=given.train_nodes,
             gpu_type=given.gpu_type,
-            gpu_count=given.gpu_count,
+            gpu_count=self.gpu_count,
             cpu=given.gpu_cpu,
             memory=given.gpu_memory,
             queue=given.train_queue,

@@ -103,14 +103,11 @@ def look_at_source(config: ImportStudentConfig) -> str:
 def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
     _check_hub_name(config)
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
 
-    # Its bases are the HTTP library's: nobody answers. ValueError: a name that no hub model has.
-    failures: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
     try:
         names = HfApi().list_repo_files(config.source, revision=config.revision)
         path = hf_hub_download(config.source, "config.json", revision=config.revision)
-    except failures as error:
+    except _hub_failures() as error:
         raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
     return names, Path(path).read_bytes()
 
@@ -140,15 +137,21 @@ def _digest(path: Path) -> str:
 def _download(config: ImportStudentConfig) -> Path:
     _check_hub_name(config)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         folder = snapshot_download(
             config.source, revision=config.revision, allow_patterns=list(_KEPT)
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except _hub_failures() as error:
         raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
     return Path(folder)
+
+
+def _hub_failures() -> tuple[type[BaseException], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its bases are the HTTP library's: nobody answers. ValueError: a name that no hub model has.
+    return (*HfHubHTTPError.__bases__, OSError, ValueError)
 
 
 def _check_hub_name(config: ImportStudentConfig) -> None:

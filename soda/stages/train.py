@@ -117,6 +117,18 @@ class TrainConfig(Config):
             raise ValueError("expected no lora with gad, whose discriminator is trained whole")
         return self
 
+    def check_processes(self, count: int) -> None:
+        """Refuse a number of processes that the method cannot use.
+
+        Raises:
+            ConfigError: gad, and more than one.
+        """
+        if self.method == "gad" and count > 1:
+            raise ConfigError(
+                f"train.method: gad trains in one process, found {count}; "
+                "its rollouts are sampled from weights that are whole"
+            )
+
     def pin(self) -> Self:
         """Write the method's own values down."""
         defaults = _DEFAULTS[self.method]
@@ -146,11 +158,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     if not rows:
         raise DataError(f"{pairs.path}: expected pairs to train on, found none")
     processes = Processes()
-    if config.method == "gad" and processes.count > 1:
-        raise ConfigError(
-            f"train.method: gad trains in one process, found {processes.count}; "
-            "its rollouts are sampled from weights that are whole"
-        )
+    config.check_processes(processes.count)
     inputs = {"pairs": pairs, "model": model}
     with _main_process_creates(processes, out, config, inputs) as writer, listen() as interrupt:
 

@@ -104,7 +104,7 @@ def test_a_rerun_does_nothing_and_a_changed_recipe_only_what_depends_on_it(finis
 
 
 def test_killed_in_training_it_goes_on_from_the_checkpoint(tmp_path):
-    values = {"epochs": 40, "check_every_steps": 1, "health": {"chosen_reward": "warn"}}
+    values = {"epochs": 10, "check_every_steps": 1, "health": {"chosen_reward": "warn"}}
     write_recipe(tmp_path, train=values)
     with fake_teacher() as teacher:
         process = subprocess.Popen(

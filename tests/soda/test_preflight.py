@@ -382,6 +382,12 @@ def test_what_the_cluster_does_not_tell_fails_and_the_rest_is_looked_at(cluster)
     assert found["quota"].outcome == found["permissions"].outcome == "ok"
 
 
+@pytest.mark.parametrize(("method", "outcome"), [("soda", "ok"), ("gad", "failed")])
+def test_more_processes_than_the_method_can_use_fail(method, outcome):
+    found = checked({"train": {"method": method}}, gpus=Gpus("nvidia.com/gpu", 2, 2))["processes"]
+    assert found.outcome == outcome and "4" in found.found
+
+
 def test_a_table_has_a_row_for_each_check_whatever_is_in_it():
     rows = render([Check("a", "ok", "x|y"), Check("b", "failed", "z", "do this")]).splitlines()
     assert rows[2:] == ["| ✓ | a | x\\|y |  |", "| ✗ | b | z | do this |"]

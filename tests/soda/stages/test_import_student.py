@@ -176,6 +176,7 @@ def test_students_that_cannot_be_trained_are_refused(tmp_path, source, damage, p
     [
         ({"source": "org/model"}, "revision: expected the commit"),
         ({"source": "no such"}, "found nothing"),
+        ({"source": "a--b/model..x", "revision": "0" * 40}, "expected a hub model, found: "),
         ({"source": "package:nosuchpackage/x.gguf"}, "expected the package 'nosuchpackage'"),
         ({"source": "package:no.such/x.gguf"}, "expected the package 'no.such'"),
         ({"source": "package:soda/x.gguf"}, "expected 'x.gguf' in soda, found none"),
