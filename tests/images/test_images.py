@@ -31,6 +31,7 @@ def test_an_image_ends_as_a_user_with_a_number_and_installs_by_hash(file):
     assert "org.opencontainers.image.revision" in text and "sbom.cdx.json" in text
     for line in text.splitlines():
         assert "pip install" not in line or "--require-hashes" in line
+        assert "pip --python" not in line or "--require-hashes" in line
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=name)
