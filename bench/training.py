@@ -166,6 +166,8 @@ def soda_run(folder: Path, examples: list[Any], steps: int, tokens: int, lean: b
     policy = load_policy(folder, 0, longest, processes, recompute=lean, compiled=True)
     half = processes.device.type == "cuda"
     optimizer = make_optimizer(policy, 1e-6, 0.0, half=half)
+    if half:
+        Reference.compute(policy, examples, processes, tokens)  # compiles
     begin = time.perf_counter()
     reference = Reference.compute(policy, examples, processes, tokens)
     _synchronize()

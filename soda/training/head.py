@@ -40,7 +40,7 @@ def token_logps(logits_NV: Tensor, target_N: Tensor) -> Tensor:
     bf16 logits cost 0.35 to 0.86 nats per 512-token answer. The whole log-softmax would be a second
     copy of the logits.
     """
-    return logits_NV.gather(1, target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
+    return logits_NV.gather(1, target_N[:, None])[:, 0] - _norms(logits_NV)
 
 
 def fused_logps(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
@@ -80,7 +80,7 @@ class _FusedLoss(torch.autograd.Function):
         for examples, tokens, answers in _chunks(batch, weight_VE):
             chunk_NE, target_N = hidden_NE[tokens], batch.target_N[tokens]
             logits_NV = _logits(chunk_NE, weight_VE, batch)
-            norm_N = logits_NV.logsumexp(-1)
+            norm_N = _norms(logits_NV)
             logps_N = logits_NV.gather(1, target_N[:, None])[:, 0] - norm_N
             with torch.enable_grad():
                 leaf_N = logps_N.requires_grad_()
@@ -134,22 +134,36 @@ def _logits(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
     return logits_NV if batch.temperature == 1 else logits_NV.div_(batch.temperature)
 
 
+def _norms(logits_NV: Tensor) -> Tensor:
+    """Return the logarithm of each softmax's denominator; on a GPU in one pass over the logits."""
+    if logits_NV.is_cuda and not logits_NV.requires_grad:
+        norm_N: Tensor = compiled(_logsumexp)(logits_NV)
+        return norm_N
+    return logits_NV.logsumexp(-1)
+
+
+def _logsumexp(logits_NV: Tensor) -> Tensor:
+    return logits_NV.logsumexp(-1)
+
+
 def _logits_gradient(
     logits_NV: Tensor, norm_N: Tensor, target_N: Tensor, slope_N: Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Return the loss's gradient by the logits, which are overwritten where dtypes allow it."""
     if logits_NV.is_cuda:
-        grad_NV: Tensor = compiled(_gradient_anew)(logits_NV, norm_N, target_N, slope_N)
-        return grad_NV.to(dtype)
+        grad_NV: Tensor = compiled(_gradient_anew)(logits_NV, norm_N, target_N, slope_N, dtype)
+        return grad_NV
     grad_NV = logits_NV.sub_(norm_N[:, None]).exp_().mul_(-slope_N[:, None])
     grad_NV.scatter_add_(1, target_N[:, None], slope_N[:, None])
     return grad_NV.to(dtype)
 
 
-def _gradient_anew(logits_NV: Tensor, norm_N: Tensor, target_N: Tensor, slope_N: Tensor) -> Tensor:
+def _gradient_anew(
+    logits_NV: Tensor, norm_N: Tensor, target_N: Tensor, slope_N: Tensor, dtype: torch.dtype
+) -> Tensor:
     place_V = torch.arange(logits_NV.shape[1], device=logits_NV.device)
     hit_NV = (place_V == target_N[:, None]).float()
-    return slope_N[:, None] * (hit_NV - (logits_NV - norm_N[:, None]).exp())
+    return (slope_N[:, None] * (hit_NV - (logits_NV - norm_N[:, None]).exp())).to(dtype)
 
 
 def _add_product(total: Tensor, one: Tensor, other: Tensor) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from soda.training.compiled import compiled
-
 __all__ = ["MasterAdamW", "make_optimizer", "restore_float32"]
 
 _BETAS = (0.9, 0.999)
@@ -94,17 +92,20 @@ class MasterAdamW(torch.optim.Optimizer):
                 state = self.state[parameter]
                 state["step"] += 1
                 step = float(state["step"])
-                # one pass over memory instead of ten
-                update = compiled(_update) if parameter.is_cuda else _update
+                update = _update
+                if parameter.is_cuda:
+                    from soda.training.fused_adamw import fused_update as update
                 update(
                     parameter,
                     state["residual"],
                     parameter.grad,
                     state["exp_avg"],
                     state["exp_avg_sq"],
-                    torch.tensor(group["lr"] / (1 - _BETAS[0] ** step)),
-                    torch.tensor(1 - group["lr"] * group["weight_decay"]),
-                    torch.tensor(math.sqrt(1 - _BETAS[1] ** step)),
+                    betas=_BETAS,
+                    epsilon=_EPSILON,
+                    step_size=group["lr"] / (1 - _BETAS[0] ** step),
+                    decay=1 - group["lr"] * group["weight_decay"],
+                    correction=math.sqrt(1 - _BETAS[1] ** step),
                 )
 
 
@@ -127,15 +128,18 @@ def _update(
     grad: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
-    step_size: Tensor,
-    decay: Tensor,
-    correction: Tensor,
+    *,
+    betas: tuple[float, float],
+    epsilon: float,
+    step_size: float,
+    decay: float,
+    correction: float,
 ) -> None:
     """Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2, in place."""
-    exp_avg.lerp_(grad, 1 - _BETAS[0])
-    exp_avg_sq.mul_(_BETAS[1]).addcmul_(grad, grad, value=1 - _BETAS[1])
+    exp_avg.lerp_(grad, 1 - betas[0])
+    exp_avg_sq.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
     weight = _join(high, residual) * decay
-    weight = weight - step_size * exp_avg / (exp_avg_sq.sqrt() / correction + _EPSILON)
+    weight = weight - step_size * exp_avg / (exp_avg_sq.sqrt() / correction + epsilon)
     new_high, new_residual = _split(weight)
     high.copy_(new_high)
     residual.copy_(new_residual)

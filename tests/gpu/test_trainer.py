@@ -68,9 +68,9 @@ def test_reference_and_first_forward_round_alike():
     torch.testing.assert_close(again, frozen, rtol=0, atol=1e-5)
 
 
-def test_the_compiled_optimizer_equals_float32_adamw():
+def test_the_fused_optimizer_equals_float32_adamw():
     torch.manual_seed(0)
-    weight = torch.randn(4096, 32, device="cuda")
+    weight = 0.02 * torch.randn(4096, 33, device="cuda")
     plain = torch.nn.Parameter(weight.clone())
     half = torch.nn.Parameter(weight.bfloat16())
     ours = MasterAdamW([half], 1e-6, 0.01)
@@ -81,7 +81,8 @@ def test_the_compiled_optimizer_equals_float32_adamw():
         half.grad, plain.grad = grad.clone(), grad
         ours.step()
         theirs.step()
-    assert (ours.exact(half) - plain).abs().max() < 5e-8
+    error = ours.exact(half) - plain.detach()
+    assert error.norm() < 1e-3 * (plain.detach() - weight).norm()
 
 
 def test_training_on_a_gpu_starts_at_ln_2_and_learns(made, tmp_path):
