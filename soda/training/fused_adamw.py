@@ -49,7 +49,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     step_size,
     decay,
     correction,
-    BLOCK: tl.constexpr,  # noqa: N803 - Triton's own convention
+    BLOCK: tl.constexpr,
 ):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < size
