@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import table
-from soda.chat import ChatFormat
+from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous
 from soda.student.generate import Sampling, _in_batches, load_model, paged, stop_ids
 

@@ -22,8 +22,8 @@ from tqdm import tqdm
 import soda
 from bench.measure import table
 from bench.teacher import config, make_prompts
+from soda.endpoint import pace, retry
 from soda.stage import load_stage
-from soda.teacher import pace, retry
 from tests.fakes.faulty_teacher import FAULTS, faulty_teacher
 
 __all__ = ["killed_after", "soak"]

@@ -27,7 +27,7 @@ import soda
 from bench.measure import table
 from bench.soak import killed_after
 from soda.stage import load_stage
-from soda.training import trainer  # noqa: F401
+from soda.training.run import trainer  # noqa: F401
 from tests.fakes.artifacts import make_pairs
 from tests.fakes.teacher import fake_teacher
 

@@ -42,7 +42,7 @@ SYSTEMS = ["soda fast", "soda lean", "trl best", "trl defaults"]
 
 def make_examples(count: int, vocabulary: int, scale: float, seed: int = 1) -> list[Any]:
     """Return pairs of random ids; at scale 1 mean lengths are 183, 424 and 370 tokens."""
-    from soda.training.examples import Example
+    from soda.training.model.examples import Example
 
     lengths = random.Random(seed)
     ids = np.random.default_rng(seed)
@@ -153,13 +153,13 @@ def soda_run(folder: Path, examples: list[Any], steps: int, tokens: int, lean: b
     """Train with our loop."""
     import torch
 
-    from soda.training.loading import load_policy
-    from soda.training.loop import Phase, Turn, run_phase
-    from soda.training.losses import dpo_loss
-    from soda.training.objectives import preference
-    from soda.training.optimizer import make_optimizer
-    from soda.training.processes import Processes
-    from soda.training.reference import Reference
+    from soda.training.model.loading import load_policy
+    from soda.training.model.processes import Processes
+    from soda.training.objectives.losses import dpo_loss
+    from soda.training.objectives.objectives import preference
+    from soda.training.objectives.reference import Reference
+    from soda.training.run.loop import Phase, Turn, run_phase
+    from soda.training.run.optimizer import make_optimizer
 
     processes = Processes()
     longest = max(len(one.prompt) + max(map(len, one.answers)) for one in examples)
@@ -292,7 +292,7 @@ def measure(system: str, arguments: argparse.Namespace, size: str) -> dict[str, 
     import torch
     from transformers import AutoConfig
 
-    from soda.training.metrics import peak_memory_gib
+    from soda.training.run.metrics import peak_memory_gib
 
     cuda = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as temporary:

@@ -11,7 +11,7 @@ from soda.launch import refuse
 # Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
 _COMMANDS = {
     "compile": ("pipelines.compile", "write a pipeline's spec, for any KFP v2 cluster"),
-    "lint": ("pipelines.lint.command", "check compiled specs, ours or anybody's"),
+    "lint": ("soda.lint.command", "check compiled specs, ours or anybody's"),
     "run": ("pipelines.local", "run a recipe on this machine"),
     "submit": ("pipelines.submit", "start a run on a cluster"),
     "schedule": ("pipelines.schedule", "make a cluster's recurring runs what a file declares"),

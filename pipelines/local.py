@@ -15,8 +15,8 @@ from kfp import components, local
 
 from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from pipelines.summary import summarize
+from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
-from soda.kinds import Registration
 
 __all__ = ["PipelineFailed", "add_arguments", "run_command", "run_compiled", "start_runner"]
 

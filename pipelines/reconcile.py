@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cluster import Version
+from pipelines.kfp_api import Version
 from pipelines.runs import PreparedRun
 from soda.errors import ClusterError
 

@@ -8,8 +8,8 @@ from typing import Any
 import kfp_server_api
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.cluster import Cluster, Version, connect
 from pipelines.cron import check_cron
+from pipelines.kfp_api import Cluster, Version, connect
 from pipelines.reconcile import Action, Wanted, mark, plan, read_found
 from pipelines.runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import Config, read_mapping

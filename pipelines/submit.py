@@ -6,7 +6,7 @@ from pathlib import Path
 import kfp_server_api
 from pydantic import Field
 
-from pipelines.cluster import Cluster, connect
+from pipelines.kfp_api import Cluster, connect
 from pipelines.runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import read_mapping
 from soda.errors import ConfigError

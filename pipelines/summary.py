@@ -1,8 +1,8 @@
 """The few lines that a finished run ends with."""
 
-from soda.kinds import Registration, Report
-from soda.places import fetch
+from soda.artifacts.kinds import Registration, Report
 from soda.registry.remote import open_registry
+from soda.storage.places import fetch
 
 __all__ = ["summarize"]
 

@@ -2,8 +2,8 @@
 
 __version__ = "0.1.0"
 
+from soda.artifacts.kinds import Model, Pairs, Prompts, Registration, Report, Responses
 from soda.errors import SodaError
-from soda.kinds import Model, Pairs, Prompts, Registration, Report, Responses
 from soda.launch import launch, show
 from soda.stage import STAGES, run
 

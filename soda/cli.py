@@ -12,7 +12,7 @@ from typing import NoReturn, get_args
 from pydantic import BaseModel
 
 from soda import __version__
-from soda.artifact import Artifact
+from soda.artifacts.artifact import Artifact
 from soda.config import Config, assign, load_recipe, parse_assignment
 from soda.errors import SodaError
 from soda.launch import refuse
@@ -32,10 +32,10 @@ The whole pipeline: python -m pipelines run --recipe pipelines/distill/recipes/q
 
 # What is no stage. Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
 _TOOLS = {
-    "recorded-teacher": ("soda.teacher.recorded", "serve recorded answers on loopback"),
-    "plan": ("soda.plan", "what teacher-gen will ask, take and cost"),
-    "preflight": ("soda.preflight", "whether a run can work here, in seconds"),
-    "watch": ("soda.watch", "whether the teacher is another than the champion's"),
+    "recorded-teacher": ("soda.commands.recorded_teacher", "serve recorded answers on loopback"),
+    "plan": ("soda.commands.plan", "what teacher-gen will ask, take and cost"),
+    "preflight": ("soda.commands.preflight", "whether a run can work here, in seconds"),
+    "watch": ("soda.commands.watch", "whether the teacher is another than the champion's"),
 }
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from soda.artifact import Artifact
+from soda.artifacts.artifact import Artifact
 from soda.errors import ArtifactError, SodaError
 from soda.stage import prepare
-from soda.training.interrupt import listen
+from soda.training.run.interrupt import listen
 
 __all__ = ["launch", "launch_on_nodes", "refuse", "show"]
 
@@ -106,12 +106,12 @@ def launch_on_nodes(
         config: its values.
         out: the folder to make.
         store: a folder on a volume that this pod and the nodes share.
-        where: the fields of `soda.cluster.trainjob.Nodes`.
+        where: the fields of `soda.kubernetes.trainjob.Nodes`.
 
     Raises:
         SystemExit: the stage or the cluster refused (code 2), or SIGTERM came (code 143).
     """
-    from soda.cluster.trainjob import Nodes, job_of, run_job
+    from soda.kubernetes.trainjob import Nodes, job_of, run_job
 
     _use_store(store)
     try:

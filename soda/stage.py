@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soda.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
-from soda.places import local_folder
 from soda.progress import say
-from soda.writer import WORK
+from soda.storage.places import local_folder
 
 __all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
 
@@ -25,7 +25,7 @@ STAGES = {
     "snapshot": "soda.stages.snapshot:snapshot",
     "pair-build": "soda.stages.pair_build:pair_build",
     "train": "soda.stages.train:train",
-    "eval": "soda.stages.evaluate:evaluate",
+    "eval": "soda.stages.eval:evaluate",
     "register": "soda.stages.register:register",
     "compare": "soda.stages.compare:compare",
 }

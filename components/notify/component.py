@@ -26,7 +26,7 @@ def notify(
         run: This run's id.
         ui_url: Address of Kubeflow's UI, for the link.
     """
-    from soda.finish import finish
+    from soda.commands.finish import finish
 
     finish(
         pipeline,

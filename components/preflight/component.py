@@ -48,7 +48,7 @@ def preflight(
         gpu_tolerations: Taints of the nodes with GPUs that are tolerated.
         gpu_autoscaled: Whether nodes with GPUs come only when they are asked for.
     """
-    from soda.preflight import preflight_step
+    from soda.commands.preflight import preflight_step
 
     preflight_step(
         {

@@ -34,7 +34,7 @@ def watch(
         Output: What was found - new, changed or unchanged.
         identity: The value of that name for teacher-gen.
     """
-    from soda.watch import watch_step
+    from soda.commands.watch import watch_step
 
     return watch_step(
         teacher_gen_config,

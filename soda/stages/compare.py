@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from soda.artifacts.kinds import Comparison, Report
+from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.templates import templates
-from soda.kinds import Comparison, Report
-from soda.writer import LOGS
 
 __all__ = ["CompareConfig", "compare"]
 

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from soda import storage
-from soda.chat import ChatFormat
+from soda.artifacts.kinds import Model
+from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ConfigError, ModelError
-from soda.kinds import Model
-from soda.places import fetch
 from soda.rows import digest
-from soda.weights import load_causal_lm, weights_digest
-from soda.writer import Writer
+from soda.storage.places import fetch
+from soda.student.chat import ChatFormat
+from soda.student.weights import load_causal_lm, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
 

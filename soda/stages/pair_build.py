@@ -4,14 +4,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from soda.artifact import run_key
-from soda.chat import ChatFormat
+from soda.artifacts.artifact import run_key
+from soda.artifacts.kinds import Pairs, Responses
+from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ArtifactError, DataError
-from soda.kinds import Pairs, Responses
 from soda.progress import progress
 from soda.rows import Pair, Response, normalized
-from soda.writer import Writer
+from soda.student.chat import ChatFormat
 
 __all__ = ["PairBuildConfig", "pair_build"]
 

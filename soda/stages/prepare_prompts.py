@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from soda import storage
+from soda.artifacts.kinds import Prompts
+from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError
-from soda.kinds import Prompts
-from soda.places import fetch
 from soda.rows import Message, Prompt, Split, digest
-from soda.writer import Writer
+from soda.storage.places import fetch
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 

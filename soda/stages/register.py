@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from soda import storage
+from soda.artifacts.kinds import Model, Registration, Report
 from soda.config import Config
 from soda.errors import ConfigError
-from soda.kinds import Model, Registration, Report
 from soda.registry.kubeflow import publish
 from soda.registry.model_card import render_card
 from soda.registry.remote import open_registry

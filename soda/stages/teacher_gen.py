@@ -12,20 +12,20 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, field_validator
 
 from soda import storage
+from soda.artifacts.kinds import Prompts, Responses
+from soda.artifacts.shard import Shard, part_of
+from soda.artifacts.writer import Writer
 from soda.config import Config
+from soda.endpoint.asking import Request, Stopped
+from soda.endpoint.budget import Price
+from soda.endpoint.client import unanswered
+from soda.endpoint.shipping import open_journal
 from soda.errors import ConfigError
-from soda.kinds import Prompts, Responses
-from soda.places import fetch, store_of
 from soda.progress import say
 from soda.rows import Prompt, Response, digest
-from soda.shard import Shard, part_of
-from soda.teacher.answers import Given
-from soda.teacher.asking import Request, Stopped
-from soda.teacher.budget import Price
-from soda.teacher.client import unanswered
+from soda.storage.places import fetch, store_of
+from soda.teacher.given import Given
 from soda.teacher.job import Job, Limits
-from soda.teacher.shipping import open_journal
-from soda.writer import Writer
 
 __all__ = ["TeacherGenConfig", "given_file", "open_job", "teacher_gen"]
 

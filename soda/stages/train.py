@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from soda import storage
-from soda.artifact import Artifact, code_version, work_folder
-from soda.chat import ChatFormat
+from soda.artifacts.artifact import Artifact, code_version, work_folder
+from soda.artifacts.kinds import Model, Pairs
+from soda.artifacts.writer import LOGS, WORK, Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError, MissingObject
 from soda.evaluation.metrics import repeats
-from soda.kinds import Model, Pairs
-from soda.places import remote_location, store_of
 from soda.progress import say
 from soda.rows import digest
-from soda.training.adversarial import Adversarial
-from soda.training.health import Health
-from soda.training.lora import Lora
-from soda.weights import weights_digest
-from soda.writer import LOGS, WORK, Writer
+from soda.storage.places import remote_location, store_of
+from soda.student.chat import ChatFormat
+from soda.student.weights import weights_digest
+from soda.training.model.lora import Lora
+from soda.training.objectives.adversarial import Adversarial
+from soda.training.run.health import Health
 
 if TYPE_CHECKING:
-    from soda.training.examples import Example
-    from soda.training.interrupt import Interrupt
-    from soda.training.loop import Phase
-    from soda.training.policy import Policy
-    from soda.training.processes import Processes
-    from soda.training.trainer import Sampled, Settings
+    from soda.training.model.examples import Example
+    from soda.training.model.policy import Policy
+    from soda.training.model.processes import Processes
+    from soda.training.run.interrupt import Interrupt
+    from soda.training.run.loop import Phase
+    from soda.training.run.trainer import Sampled, Settings
 
 __all__ = ["TrainConfig", "train"]
 
@@ -146,11 +146,11 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
     checkpoint, or warns. A run that was killed goes on from its newest checkpoint; on SIGTERM it
     saves one first. Figures of every step are in logs/metrics.jsonl.
     """
-    from soda.training.examples import tokenize
-    from soda.training.interrupt import listen
-    from soda.training.loading import load_policy, trained_model
-    from soda.training.processes import Processes
-    from soda.training.trainer import Trainer
+    from soda.training.model.examples import tokenize
+    from soda.training.model.loading import load_policy, trained_model
+    from soda.training.model.processes import Processes
+    from soda.training.run.interrupt import listen
+    from soda.training.run.trainer import Trainer
 
     chat = ChatFormat.load(model.path)
     rows = [tokenize(row, chat) for row in pairs.rows("train")]
@@ -216,8 +216,8 @@ def _batch_tokens(
     policy: "Policy", examples: "list[Example]", config: TrainConfig, settings: "Settings"
 ) -> int:
     """Return how many tokens to train on at once: what the recipe says, or what fits."""
-    from soda.training.memory import fit
-    from soda.training.optimizer import make_optimizer, restore_float32
+    from soda.training.model.memory import fit
+    from soda.training.run.optimizer import make_optimizer, restore_float32
 
     wanted = config.batch_tokens or _BATCH_TOKENS[policy.device.type]
     if not settings.half:
@@ -238,7 +238,7 @@ def _sample(
 ) -> "list[Sampled]":
     """Answer some validation prompts, greedily; not where several processes share weights."""
     from soda.student.generate import Sampling, sample
-    from soda.training.trainer import Sampled
+    from soda.training.run.trainer import Sampled
 
     prompts = [example.prompt.tolist() for example in validation[: health.answers]]
     if not prompts or processes.count > 1:
@@ -333,7 +333,7 @@ def _main_process_creates(
 
 
 def _settings(config: TrainConfig, *, half: bool) -> "Settings":
-    from soda.training.trainer import Settings
+    from soda.training.run.trainer import Settings
 
     return Settings(
         beta=config.beta,
@@ -347,7 +347,7 @@ def _settings(config: TrainConfig, *, half: bool) -> "Settings":
 
 
 def _phases(config: TrainConfig, batch_tokens: int) -> "list[Phase]":
-    from soda.training.loop import Phase
+    from soda.training.run.loop import Phase
 
     shared = config.model_dump(include={"batch_size", "warmup_share", "max_grad_norm", "seed"})
     main = {"soda": config.loss, "seqkd": "sft", "gad": "gad"}[config.method]

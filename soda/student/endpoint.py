@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 
-from soda.chat import ChatFormat
 from soda.errors import ModelError
 from soda.storage.store import one_line
+from soda.student.chat import ChatFormat
 from soda.student.generate import Answer, Sampling, Seeds, seed_of
 
 __all__ = ["ask_endpoint"]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from soda.chat import ChatFormat
 from soda.errors import ModelError
+from soda.student.chat import ChatFormat
 from soda.student.endpoint import ask_endpoint
 from soda.student.generate import Answer, Sampling, Seeds, load_model, sample_ids, seed_of, stop_ids
 

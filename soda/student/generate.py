@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from soda.chat import ChatFormat
 from soda.errors import ModelError
+from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous, left_padded
-from soda.weights import load_causal_lm
+from soda.student.weights import load_causal_lm
 
 __all__ = [
     "Answer",

@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from soda.endpoint.asking import Request
+from soda.endpoint.client import Busy, Unanswered
 from soda.errors import TeacherError
 from soda.rows import normalized
-from soda.teacher.asking import Request
-from soda.teacher.client import Busy, Unanswered
 
 __all__ = ["PROBES", "compare", "take_fingerprint"]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from soda.config import suggest
+from soda.endpoint.asking import Request
+from soda.endpoint.client import Busy, TeacherClient, Unanswered, open_session
 from soda.errors import TeacherError
 from soda.rows import digest
-from soda.teacher.asking import Request
-from soda.teacher.client import Busy, TeacherClient, Unanswered, open_session
 from soda.teacher.fingerprint import PROBES, compare, take_fingerprint
 
 __all__ = ["difference", "find_model", "identity_of", "look_at"]

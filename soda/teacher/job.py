@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from soda.endpoint.asking import Asker, Request
+from soda.endpoint.batch import Batches
+from soda.endpoint.budget import USD, Budget, Price
+from soda.endpoint.client import TeacherClient, Unanswered, open_session, unanswered
+from soda.endpoint.journal import Journal
+from soda.endpoint.pace import Pace
 from soda.errors import TeacherError
 from soda.progress import progress, say
-from soda.teacher.asking import Asker, Request
-from soda.teacher.batch import Batches
-from soda.teacher.budget import USD, Budget, Price
-from soda.teacher.client import TeacherClient, Unanswered, open_session, unanswered
 from soda.teacher.fingerprint import compare, take_fingerprint
-from soda.teacher.journal import Journal
-from soda.teacher.pace import Pace
 
 __all__ = ["Job", "Limits"]
 

@@ -6,7 +6,7 @@ import pytest
 from kfp import dsl
 
 import soda
-from soda.kinds import Registration
+from soda.artifacts.kinds import Registration
 from soda.stage import load_stage
 
 TORCH = {"import_student", "snapshot", "train"}

@@ -20,7 +20,7 @@ from components.train.component import train
 from components.train_job.component import train_job
 from components.watch.component import watch
 from pipelines.local import start_runner
-from soda.kinds import Comparison, Registration
+from soda.artifacts.kinds import Comparison, Registration
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from kfp import compiler
 
 from components import images
 from components.readme import ROOT, load_component, names
-from pipelines import lint
-from soda.cluster.trainjob import Nodes
+from soda import lint
+from soda.kubernetes.trainjob import Nodes
 from soda.stage import STAGES, load_stage
 
 NAMES = {name: name.replace("-", "_") for name in STAGES}

@@ -18,8 +18,8 @@ KEY = "canary-7d1f"
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr("soda.teacher.pace._PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("soda.endpoint.retry._LONGEST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("soda.endpoint.pace._PAUSE_SECONDS", 0.02)
     monkeypatch.setenv("SODA_TEACHER_API_KEY", KEY)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import soda
-from soda.training.attention import Packing, _by_example, _flash
-from soda.training.head import answer_logps
-from soda.training.optimizer import MasterAdamW, make_optimizer
+from soda.training.model.attention import Packing, _by_example, _flash
+from soda.training.model.head import answer_logps
+from soda.training.run.optimizer import MasterAdamW, make_optimizer
 from tests.soda.training.plain import PAIRS, dpo, gradients, plain_gradients, policy_of, tiny
 
 pytestmark = pytest.mark.gpu

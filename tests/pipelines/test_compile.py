@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
-from pipelines.lint import lint, load
 from soda.errors import ConfigError
+from soda.lint import lint, load
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes"
 WAYS = [(name, {}) for name in PIPELINES]

@@ -6,7 +6,7 @@ from kfp import compiler, dsl
 from components.prepare_prompts.component import prepare_prompts
 from components.teacher_gen.component import teacher_gen
 from pipelines.local import start_runner
-from soda.kinds import Responses
+from soda.artifacts.kinds import Responses
 from tests.fakes.artifacts import write_dataset
 from tests.fakes.teacher import fake_teacher
 

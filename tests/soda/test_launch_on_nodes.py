@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from soda.kinds import Model
+from soda.artifacts.kinds import Model
 from soda.launch import launch_on_nodes, show
 from tests.fakes.artifacts import make_pairs
 from tests.fakes.kubernetes import fake_kubernetes, inside
@@ -52,7 +52,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(monkeypatch):
-    monkeypatch.setattr("soda.cluster.trainjob.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("soda.kubernetes.trainjob.POLL_SECONDS", 0.05)
     monkeypatch.setenv("SODA_STORE", "")  # launch_on_nodes sets it, this sets it back
     with fake_kubernetes() as fake:
         inside(fake, monkeypatch)

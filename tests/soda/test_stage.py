@@ -5,7 +5,7 @@ import json
 import pytest
 
 import soda
-from soda.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_folder
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
 from soda.stage import STAGES, load_stage, run

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 import soda
+from soda.artifacts.kinds import Comparison, Report
 from soda.cli import main
 from soda.errors import DataError
 from soda.evaluation.metrics import METRICS
 from soda.evaluation.metrics import compare as interval
-from soda.kinds import Comparison, Report
-from soda.stages.evaluate import EvalConfig
+from soda.stages.eval import EvalConfig
 
 GAINS = {"soda": 0.3, "seqkd": 0.1, "gad": 0.2}
 COSTS = {"soda": (100.0, 8.0), "seqkd": (50.0, 6.0), "gad": (1000.0, 12.0)}

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 import soda
+from soda.artifacts.kinds import Responses
 from soda.errors import ArtifactError, DataError
-from soda.kinds import Responses
 from soda.rows import Prompt, Response
 from soda.stages.pair_build import PairBuildConfig
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import soda
+from soda.artifacts.kinds import Registration, Report
 from soda.errors import ConfigError
-from soda.kinds import Registration, Report
 from soda.registry.local import Registry
-from soda.stages.evaluate import EvalConfig
+from soda.stages.eval import EvalConfig
 from tests.fakes.student import save_student
 
 

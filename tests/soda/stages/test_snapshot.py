@@ -9,9 +9,9 @@ import time
 import pytest
 
 import soda
-from soda.chat import ChatFormat
 from soda.errors import ConfigError
 from soda.stages.snapshot import SnapshotConfig, _Groups
+from soda.student.chat import ChatFormat
 from soda.student.generate import Answer
 from tests.fakes.artifacts import make_prompts
 

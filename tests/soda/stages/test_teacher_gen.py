@@ -24,8 +24,8 @@ SECRET = "canary-3f9a"
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr("soda.teacher.retry._LONGEST_WAIT_SECONDS", 0.005)
-    monkeypatch.setattr("soda.teacher.pace._PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("soda.endpoint.retry._LONGEST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr("soda.endpoint.pace._PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")

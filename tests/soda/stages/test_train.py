@@ -279,7 +279,7 @@ def test_wrong_values_are_refused_in_one_line(made, tmp_path, changes, message):
 
 
 def test_pairs_without_a_training_split_are_refused(made, tmp_path):
-    from soda.kinds import Pairs
+    from soda.artifacts.kinds import Pairs
     from soda.stages.pair_build import PairBuildConfig
 
     with Pairs.create(tmp_path / "pairs", config=PairBuildConfig(), inputs={}):

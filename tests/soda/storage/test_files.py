@@ -9,8 +9,8 @@ import pytest
 
 import soda
 from soda import storage
+from soda.artifacts.kinds import Prompts
 from soda.errors import StorageError
-from soda.kinds import Prompts
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from transformers import (
 )
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 
-from soda.chat import ChatFormat
 from soda.errors import ModelError
 from soda.student import generate
+from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous
 from soda.student.generate import Sampling, paged, sample_ids, stop_ids
 from tests.fakes.student import save_student

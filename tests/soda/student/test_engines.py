@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import soda
-from soda.chat import ChatFormat
 from soda.errors import ModelError
 from soda.student import endpoint
+from soda.student.chat import ChatFormat
 from soda.student.engines import endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling, load_model, sample_ids
 

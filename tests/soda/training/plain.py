@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import nn
 
-from soda.training.examples import Example
-from soda.training.losses import dpo_loss
-from soda.training.objectives import preference
-from soda.training.policy import Policy
-from soda.training.reference import Reference
+from soda.training.model.examples import Example
+from soda.training.model.policy import Policy
+from soda.training.objectives.losses import dpo_loss
+from soda.training.objectives.objectives import preference
+from soda.training.objectives.reference import Reference
 
 BETA = 0.1
 VOCABULARY = 64

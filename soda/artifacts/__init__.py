@@ -1,0 +1,1 @@
+"""Artifacts: folders with a manifest, made whole and never changed again."""

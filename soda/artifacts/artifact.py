@@ -1,0 +1,271 @@
+"""Artifacts: folders with a manifest, made in one step and never changed again."""
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from soda import __version__, storage
+from soda.artifacts import publishing
+from soda.artifacts.publishing import MANIFEST
+from soda.artifacts.unfinished import Mirror
+from soda.artifacts.writer import WORK, Writer
+from soda.config import Config
+from soda.errors import ArtifactError, StorageError
+from soda.progress import say
+from soda.rows import digest
+from soda.storage.places import local_folder, remote_location, store_of
+
+__all__ = [
+    "Artifact",
+    "code_version",
+    "name_in_store",
+    "run_key",
+    "work_folder",
+]
+
+FORMAT = 1
+_ASIDE = ("aside", "account")  # of a manifest: what a run was given and did that made no difference
+
+
+@functools.cache
+def code_version() -> str:
+    """Return soda's version and a digest of its source, so that no cache outlives the code."""
+    root = Path(__file__).parents[1]
+    files = sorted(root.rglob("*.py"))
+    sources = {str(path.relative_to(root)): storage.file_digest(path) for path in files}
+    return f"{__version__}+{digest(sources)[:8]}"
+
+
+def run_key(config: Config, inputs: Mapping[str, "Artifact"]) -> str:
+    """Return the digest of all that decides a stage's result: code, config and inputs."""
+    return digest(
+        {
+            "stage": config.stage(),
+            "soda": code_version(),
+            "config": config.deciding(),
+            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
+        }
+    )
+
+
+def work_folder(out: Path, config: Config, inputs: Mapping[str, "Artifact"]) -> Path:
+    """Return where unfinished work on one result lies, whatever `out` it is for."""
+    return store_of(out) / WORK / f"{config.stage()}-{run_key(config, inputs)[:16]}"
+
+
+class Artifact:
+    """A finished folder and its manifest; its kind says what the files are."""
+
+    kind: ClassVar[str]
+    reusable: ClassVar[bool] = True  # False: the stage acts on the world, so it always runs
+
+    def __init__(self, path: Path, manifest: dict[str, Any]):
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def digest(self) -> str:
+        """The sha256 over what decides a result, and so over every file but the logs."""
+        return digest({key: value for key, value in self.manifest.items() if key not in _ASIDE})
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> Self:
+        """Open a finished artifact; `verify` also reads every file and compares its checksum.
+
+        Raises:
+            ArtifactError: it is missing, unfinished, of another kind or format, or damaged.
+            StorageError: it lies in object storage that cannot be reached.
+        """
+        location, path = path, local_folder(path)
+        if storage.is_remote(location):
+            _bring(path)
+        if not path.is_dir():
+            raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
+        try:
+            manifest = json.loads((path / MANIFEST).read_bytes())
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{path}: expected a finished artifact, found no {MANIFEST}"
+            ) from error
+        except ValueError as error:
+            raise ArtifactError(f"{path / MANIFEST}: expected JSON, found {error}") from error
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        if version != FORMAT:
+            raise ArtifactError(f"{path}: expected format {FORMAT}, found {version!r}")
+        if manifest["kind"] != cls.kind:
+            raise ArtifactError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
+        for name, facts in manifest["files"].items():
+            file = path / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != facts["bytes"]:
+                found = "no file" if size is None else f"{size}"
+                raise ArtifactError(f"{file}: expected {facts['bytes']} bytes, found {found}")
+            if verify and storage.file_digest(file) != facts["sha256"]:
+                raise ArtifactError(f"{file}: expected the manifest's sha256, found another")
+        return cls(path, manifest)
+
+    @classmethod
+    @contextlib.contextmanager
+    def create(
+        cls, out: Path, *, config: Config, inputs: Mapping[str, "Artifact"]
+    ) -> Iterator["Writer"]:
+        """Build an artifact beside the store and move it to `out` when it is whole.
+
+        If the block raises, `out` stays as it was; the writer's `work` folder stays for the next
+        try, under the run's key, and is removed once the artifact is finished.
+        """
+        key = run_key(config, inputs)
+        folder = work_folder(out, config, inputs)
+        place = _place_in_store(out, config.stage(), key) if cls.reusable else None
+        with (
+            storage.explain_os_errors(),
+            storage.lock(folder / "lock"),
+            _unfinished(folder) as work,
+        ):
+            writer = Writer(folder, work)
+            with writer.cleaning_up():
+                with writer.open_files:
+                    yield writer
+                manifest = {
+                    "kind": cls.kind,
+                    "format": FORMAT,
+                    "stage": config.stage(),
+                    "soda": code_version(),
+                    "key": key,
+                    "config": config.deciding(),
+                    "aside": config.set_aside(),
+                    "account": writer.account,
+                    "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
+                    "rows": dict(sorted(writer.rows.items())),
+                    "drops": dict(sorted(writer.drops.items())),
+                    "facts": writer.facts,
+                    "files": writer.files(),
+                }
+                storage.write_atomically(
+                    writer.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()
+                )
+                storage.make_read_only(writer.path)
+                if place is not None:
+                    cls._publish(writer.path, place, key)
+                    storage.link_tree(place, out)
+                    cls._put(out, key)
+                else:
+                    cls._publish(writer.path, out, key)
+            if work is not None:
+                work.remove()
+            storage.remove_tree(folder)
+
+    @classmethod
+    def reuse(cls, out: Path, *, config: Config, inputs: Mapping[str, "Artifact"]) -> Self | None:
+        """Return what an earlier run made of the same code, config and inputs, if anything.
+
+        Raises:
+            ArtifactError: `out` holds an artifact made of something else.
+        """
+        key = run_key(config, inputs)
+        _bring(out)
+        if (out / MANIFEST).is_file():
+            found = cls.open(out)
+            if found.manifest["key"] != key:
+                raise ArtifactError(_taken(out, cls.kind))
+            return found if cls.reusable else None
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ArtifactError(f"{out}: expected nothing there, found a file or folder")
+        place = _place_in_store(out, config.stage(), key) if cls.reusable else None
+        if place is None:
+            return None
+        _bring(place)
+        if not place.is_dir():
+            return None
+        try:
+            cls.open(place, verify=True)
+        except ArtifactError:
+            storage.remove_tree(place)  # damaged: make it again
+            return None
+        with storage.explain_os_errors():
+            storage.link_tree(place, out)
+            cls._put(out, key)
+        return cls.open(out)
+
+    @classmethod
+    def _publish(cls, folder: Path, target: Path, key: str) -> None:
+        """Move a finished folder to its place, unless another run has just put its equal there."""
+        if not cls.reusable and cls._made_with(key, target):
+            storage.remove_tree(target)  # the same run's earlier result gives way
+        try:
+            storage.publish(folder, target)
+        except StorageError:
+            if not cls._made_with(key, target):
+                raise
+        cls._put(target, key)
+
+    @classmethod
+    def _put(cls, folder: Path, key: str) -> None:
+        """Put a finished folder where its place in object storage is, if that is its place."""
+        location = remote_location(folder)
+        if location is None or publishing.put(folder, location, replace=not cls.reusable):
+            return
+        publishing.get(location, folder)  # another run was first
+        if not cls._made_with(key, folder):
+            raise ArtifactError(_taken(location, cls.kind))
+
+    @classmethod
+    def _made_with(cls, key: str, out: Path) -> bool:
+        return (out / MANIFEST).is_file() and bool(cls.open(out).manifest["key"] == key)
+
+    def count(self, name: str) -> int:
+        """Return how many rows of one file the manifest counts."""
+        return int(self.manifest["rows"].get(name, 0))
+
+    def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Read one file of JSON lines; one that got no row is not there."""
+        if name not in self.manifest["files"]:
+            return
+        with (self.path / name).open(encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
+def _taken(place: str | Path, kind: str) -> str:
+    return (
+        f"{place}: expected nothing, or this run's own result, found a '{kind}' made with another "
+        "config, input or version; choose another --out or remove it"
+    )
+
+
+def _bring(folder: Path) -> None:
+    """Make a folder what its place in object storage is, if that is its place."""
+    location = remote_location(folder)
+    if location is not None and not publishing.get(location, folder):
+        storage.remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[Mirror | None]:
+    """Hold the work on a result in object storage, and bring what was done of it before."""
+    location = remote_location(folder)
+    if location is None:
+        yield None
+        return
+    parent, _, name = location.rpartition(f"/{WORK}/")
+    with storage.hold(storage.open_store(f"{parent}/leases"), name) as lease:
+        mirror = Mirror(location, folder / WORK, lease.check)
+        if mirror.pull():
+            say(f"{name}: going on with what another machine began")
+        yield mirror
+
+
+def _place_in_store(out: Path, stage: str, key: str) -> Path | None:
+    """Return where a shared store keeps a finished artifact; there is none without SODA_STORE."""
+    if "SODA_STORE" not in os.environ:
+        return None
+    return store_of(out) / name_in_store(stage, key)
+
+
+def name_in_store(stage: str, key: str) -> str:
+    """Return where a store keeps what a stage made under a key, relative to the store."""
+    return f"artifacts/{stage}-{key[:16]}"

@@ -1,0 +1,1 @@
+"""Commands that are no stage: they look, plan or finish, and make no artifact."""

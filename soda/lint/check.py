@@ -1,0 +1,53 @@
+"""Apply the rules to the documents of a spec."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from soda.errors import ConfigError
+from soda.lint.config import Settings
+from soda.lint.findings import Finding
+from soda.lint.parse import parse
+from soda.lint.rules import RULES
+from soda.lint.source import Source
+
+__all__ = ["check", "lint"]
+
+
+def lint(documents: Sequence[Any]) -> list[Finding]:
+    """Apply every rule to every pipeline among the documents."""
+    return list(_findings(Source("spec", list(documents), {}), Settings()))
+
+
+def check(source: Source, settings: Settings) -> list[Finding]:
+    """Apply the rules that are on to one file; what is suppressed says so.
+
+    Raises:
+        ConfigError: the file holds no pipeline, or a broken one.
+    """
+    return [
+        replace(
+            finding,
+            suppressed=next((e.reason for e in settings.suppress if e.covers(finding)), None),
+        )
+        for finding in _findings(source, settings)
+    ]
+
+
+def _findings(source: Source, settings: Settings) -> Iterator[Finding]:
+    try:
+        specs = parse(source.documents, settings.allow_image)
+    except ConfigError as error:
+        raise ConfigError(f"{source.name}: {error}") from None
+    for spec in specs:
+        for rule in (RULES[name] for name in settings.rules):
+            for fault in rule.check(spec):
+                yield Finding(
+                    rule=rule.id,
+                    severity=rule.severity,
+                    place=fault.place.name,
+                    message=fault.message,
+                    mend=fault.mend or rule.mend,
+                    file=source.name,
+                    line=source.line(fault.place.keys) if source.lines else 0,
+                )

@@ -1,0 +1,83 @@
+"""Rules about tasks that ask for a GPU."""
+
+import re
+from collections.abc import Iterator
+
+from soda.lint.findings import Fault, Faults, Rule
+from soda.lint.spec import Executor, Spec, Task
+
+__all__ = ["RULES"]
+
+_PLACE = re.compile(r"stor(e|age)|checkpoint|ckpt|resume|bucket|state_dir|work_?dir", re.I)
+
+
+def _gpus(spec: Spec) -> Iterator[tuple[Task, Executor]]:
+    return ((task, executor) for task, executor in spec.pods if executor.accelerated)
+
+
+def _gpu_without_shm(spec: Spec) -> Faults:
+    """A pod's /dev/shm is 64 MiB. PyTorch's data loaders and NCCL share memory through it.
+
+    They die with a bus error, or with 'No space left on device', maybe an hour into training.
+    """
+    for task, executor in _gpus(spec):
+        mounts = executor.platform.get("emptyDirMounts") or []
+        has = any(
+            each.get("mountPath", "").rstrip("/") == "/dev/shm" and each.get("medium") == "Memory"
+            for each in mounts
+        )
+        tpu = "tpu" in str(executor.resources.get("accelerator"))
+        if not has and not tpu and not executor.platform.get("enabledSharedMemory"):
+            yield Fault(task.place, "its /dev/shm has 64 MiB")
+
+
+def _gpu_without_toleration(spec: Spec) -> Faults:
+    """GPU nodes are often tainted, so that other pods keep away: this one waits for ever.
+
+    Some clusters add the toleration by themselves (GKE does). One from a parameter counts.
+    """
+    for task, executor in _gpus(spec):
+        if not executor.platform.get("tolerations"):
+            yield Fault(task.place, "it tolerates no taint: where GPU nodes have one, it waits")
+
+
+def _gpu_without_checkpoint(spec: Spec) -> Faults:
+    """A GPU task has no lasting place to go on from.
+
+    A pod that is evicted or preempted begins again from nothing, and set_retry does not help:
+    Argo's OnFailure leaves out pods that were deleted. Taken as a place: a mounted volume claim, an
+    input or a variable whose name speaks of a store, a bucket, checkpoints or resuming.
+    """
+    for task, executor in _gpus(spec):
+        component = spec.components[task.component]
+        names = {*executor.env, *component.receives}
+        for kind in ("secretAsEnv", "configMapAsEnv"):
+            for each in executor.platform.get(kind) or []:
+                names |= {one.get("envVar", "") for one in each.get("keyToEnv") or []}
+        if not executor.platform.get("pvcMount") and not any(_PLACE.search(n) for n in names):
+            yield Fault(task.place, "it keeps no checkpoint: an eviction costs all its work")
+
+
+RULES = (
+    Rule(
+        "gpu-without-shm",
+        "warning",
+        "a GPU task has 64 MiB of /dev/shm: data loaders and NCCL die with a bus error",
+        "call kubernetes.empty_dir_mount(task, 'shm', '/dev/shm', medium='Memory')",
+        _gpu_without_shm,
+    ),
+    Rule(
+        "gpu-without-toleration",
+        "note",
+        "a GPU task tolerates no taint: on tainted nodes it waits for ever",
+        "call kubernetes.add_toleration or add_toleration_json",
+        _gpu_without_toleration,
+    ),
+    Rule(
+        "gpu-without-checkpoint",
+        "warning",
+        "a GPU task has no lasting place to go on from: an eviction costs all its work",
+        "call kubernetes.mount_pvc, or give it a parameter with the place of its checkpoints",
+        _gpu_without_checkpoint,
+    ),
+)

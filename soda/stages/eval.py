@@ -1,0 +1,292 @@
+"""Measure the student before and after training."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from soda import storage
+from soda.artifacts.kinds import Model, Pairs, Report, Responses
+from soda.artifacts.writer import LOGS, Writer
+from soda.config import Config
+from soda.errors import DataError
+from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
+from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, rouge_l
+from soda.evaluation.report import render_html, render_markdown
+from soda.progress import progress, say
+from soda.rows import Pair, Response
+from soda.student.chat import ChatFormat
+
+__all__ = ["EvalConfig", "evaluate"]
+
+_BATCH_TOKENS = 2048  # scored at once
+Measured = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
+
+
+class EvalConfig(Config):
+    """What is measured, and how surely."""
+
+    split: Literal["test", "validation"] = Field(
+        "test", description="validation is for choosing a recipe, test for the figures you report"
+    )
+    max_new_tokens: int = Field(512, ge=1, description="an answer that reaches it has not stopped")
+    batch_size: int = Field(64, ge=1)
+    lm_eval_tasks: list[str] = Field(
+        ["soda_facts"], description="tasks of lm-eval; soda_facts is ours and needs no network"
+    )
+    lm_eval_limit: int | None = Field(None, ge=1, description="only the first rows of each task")
+    bootstrap_samples: int = Field(2000, ge=100)
+    seed: int = 0
+
+
+def evaluate(
+    *,
+    model: Model,
+    base: Model,
+    teacher: Responses,
+    pairs: Pairs,
+    config: EvalConfig,
+    out: Path,
+) -> Report:
+    """Measure the student before and after training, on held-out prompts.
+
+    Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
+    accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat:
+    each before, after and as paired change, with a bootstrap 95 % interval. Then lm-eval's tasks.
+    """
+    check_tasks(config.lm_eval_tasks)
+    rows = [
+        row
+        for row in teacher.rows()
+        if row.prompt.split == config.split and row.outcome == "answered"
+    ]
+    held_out = list(pairs.rows(config.split))
+    if not rows:
+        raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
+    inputs = {"model": model, "base": base, "teacher": teacher, "pairs": pairs}
+    with Report.create(out, config=config, inputs=inputs) as writer:
+        before = _measure(writer, "before", base, rows, held_out, config)
+        after = _measure(writer, "after", model, rows, held_out, config)
+        figures = _figures(before, after, rows, held_out, config)
+        figures |= _lineage(model, teacher, pairs)
+        samples = [_sample(row, before, after) for row in rows]
+        curve = _curve(model)
+        _write(writer, figures, samples, curve)
+        _write_logs(writer, teacher, curve)
+    return Report.open(out)
+
+
+def _measure(
+    writer: Writer,
+    name: str,
+    model: Model,
+    rows: list[Response],
+    pairs: list[Pair],
+    config: EvalConfig,
+) -> Measured:
+    """Measure one model; what an earlier try measured is read from the work folder."""
+    kept = writer.work / f"{name}.json"
+    if kept.is_file():
+        found: Measured = json.loads(kept.read_bytes())
+        return found
+    from soda.student.generate import load_model
+
+    chat = ChatFormat.load(model.path)
+    loaded = load_model(model.path)
+    measured = _answers(loaded, chat, rows, config, name)
+    measured |= _likelihoods(loaded, chat, rows, pairs, name)
+    say(f"eval: {name}: lm-eval {', '.join(config.lm_eval_tasks) or 'nothing'}")
+    measured["lm_eval"] = run_tasks(
+        loaded,
+        chat.tokenizer,
+        config.lm_eval_tasks,
+        limit=config.lm_eval_limit,
+        batch_size=config.batch_size,
+    )
+    storage.write_atomically(kept, json.dumps(measured).encode())
+    writer.keep()
+    return measured
+
+
+def _answers(
+    model: Any, chat: ChatFormat, rows: list[Response], config: EvalConfig, name: str
+) -> Measured:
+    """Sample greedy answers, and what can be told of them."""
+    from soda.student.generate import Answer, Sampling, sample
+
+    prompts = [chat.prompt_ids(row.prompt.messages) for row in rows]
+    sampling = Sampling(0, 1, config.max_new_tokens, config.seed, config.batch_size)
+    bar = progress(f"eval: {name}: answers", total=len(rows), unit="answers")
+    drawn: dict[int, Answer] = {}
+    for place, answer in sample(model, chat, prompts, sampling):
+        drawn[place] = answer
+        bar.update()
+    bar.close()
+    answers = [drawn[place] for place in range(len(rows))]
+    texts = [answer.text for answer in answers]
+    rouge = rouge_l([row.text for row in rows], texts)
+    found: Measured = {key: {} for key in ("texts", *METRICS)}
+    for row, answer, score in zip(rows, answers, rouge, strict=True):
+        key = row.prompt.id
+        theirs = len(chat.answer_ids(row.text, stopped=True))
+        found["texts"][key] = answer.text
+        found["rouge_l"][key] = score
+        found["length_ratio"][key] = answer.tokens / theirs
+        found["stopped"][key] = float(answer.stopped)
+        found["repetitive"][key] = float(repeats(answer.text))
+        if row.prompt.expected is not None:
+            found["exact_match"][key] = float(holds_expected(row.prompt.expected, answer.text))
+    return found
+
+
+def _likelihoods(
+    model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
+) -> Measured:
+    """Return the log-probability a token of teacher answers, and which pairs are preferred."""
+    from soda.training.model.examples import Example, tokenize
+    from soda.training.model.policy import Policy
+    from soda.training.model.processes import Processes
+    from soda.training.objectives.reference import logps_of_answers
+
+    whole = [
+        Example.of(
+            row.prompt.id,
+            chat.prompt_ids(row.prompt.messages),
+            chat.answer_ids(row.text, stopped=True),
+        )
+        for row in rows
+    ]
+    both = [tokenize(pair, chat) for pair in pairs]
+    policy = Policy(model, chat.pad, max(map(len, whole + both)))
+    bar = progress(f"eval: {name}: likelihoods", total=len(rows) + len(pairs), unit="answers")
+
+    def score(examples: list[Example]) -> dict[str, list[float]]:
+        """Return the mean log-probability a token of every example's answers."""
+        lengths = {one.id: [max(1, len(answer)) for answer in one.answers] for one in examples}
+        logps = dict(logps_of_answers(policy, examples, Processes(), _BATCH_TOKENS, bar.update))
+        return {
+            key: [logp / tokens for logp, tokens in zip(logps[key], lengths[key], strict=True)]
+            for key in lengths
+        }
+
+    teacher_logp = {key: found[0] for key, found in score(whole).items()}
+    preferred = {key: float(chosen > rejected) for key, (chosen, rejected) in score(both).items()}
+    bar.close()
+    return {"teacher_logp": teacher_logp, "preference_accuracy": preferred}
+
+
+def _figures(
+    before: Measured,
+    after: Measured,
+    rows: list[Response],
+    pairs: list[Pair],
+    config: EvalConfig,
+) -> dict[str, Any]:
+    metrics = {}
+    for name, metric in METRICS.items():
+        keys = list(before[name])
+        if keys:
+            metrics[name] = {
+                "label": metric.label,
+                "better": metric.better,
+                "count": len(keys),
+                **compare(
+                    [before[name][key] for key in keys],
+                    [after[name][key] for key in keys],
+                    samples=config.bootstrap_samples,
+                    seed=config.seed,
+                ),
+            }
+    tasks = {
+        task: {
+            key: {
+                "before": value,
+                "after": after["lm_eval"][task][key],
+                "stderr": values.get(f"{key}_stderr", 0.0),
+            }
+            for key, value in values.items()
+            if not key.endswith("_stderr")
+        }
+        for task, values in before["lm_eval"].items()
+    }
+    return {
+        "split": config.split,
+        "prompts": len(rows),
+        "pairs": len(pairs),
+        "metrics": metrics,
+        "lm_eval": tasks,
+    }
+
+
+def _lineage(model: Model, teacher: Responses, pairs: Pairs) -> dict[str, Any]:
+    """Return where the figures come from: rows kept and dropped, training, teacher, weights."""
+    facts = model.manifest["facts"]
+    return {
+        "rows": {
+            "prompts": len(teacher),
+            "pairs": len(pairs),
+            "drops": pairs.manifest["drops"],
+        },
+        "train": {
+            key: facts.get(key) for key in ("stopped_early", "train_pairs", "validation_pairs")
+        },
+        "teacher": teacher.manifest["facts"]["teacher"],
+        "weights_digest": model.weights_digest,
+        "base_weights_digest": facts.get("base_weights_digest"),
+    }
+
+
+def _sample(row: Response, before: Measured, after: Measured) -> dict[str, Any]:
+    key = row.prompt.id
+
+    def right(measured: Measured) -> bool | None:
+        value = measured["exact_match"].get(key)
+        return None if value is None else bool(value)
+
+    return {
+        "id": key,
+        "prompt": row.prompt.messages,
+        "teacher": row.text,
+        "before": before["texts"][key],
+        "after": after["texts"][key],
+        "expected": row.prompt.expected,
+        "before_right": right(before),
+        "after_right": right(after),
+    }
+
+
+def _curve(model: Model) -> list[dict[str, Any]]:
+    metrics = model.path / LOGS / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _write_logs(writer: Writer, teacher: Responses, curve: list[dict[str, Any]]) -> None:
+    """Keep what is no part of the result: who the teacher was then, and what training took."""
+    cost = {
+        "train_seconds": sum(line.get("seconds", 0) for line in curve),
+        "peak_memory_gib": max((line.get("peak_memory_gib", 0) for line in curve), default=0),
+    }
+    logs = writer.path / LOGS
+    logs.mkdir()
+    fingerprint = teacher.manifest["account"].get("fingerprint")
+    (logs / "teacher.json").write_text(json.dumps(fingerprint), encoding="utf-8")
+    (logs / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+
+
+def _write(
+    writer: Writer,
+    figures: dict[str, Any],
+    samples: list[dict[str, Any]],
+    curve: list[dict[str, Any]],
+) -> None:
+    for sample in samples:
+        writer.write("samples.jsonl", sample)
+    files = {
+        "report.json": json.dumps(figures, indent=2),
+        "report.md": render_markdown(figures),
+        "report.html": render_html(figures, samples, curve),
+    }
+    for name, text in files.items():
+        (writer.path / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The model that is trained: its batches, its forward, its memory."""
