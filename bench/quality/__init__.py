@@ -1,1 +1,1 @@
-"""Where the method wins: checkable tasks, a teacher with a dial, and every method on the same answers."""
+"""Where the method wins: checkable tasks, and a teacher whose share of right answers is set."""

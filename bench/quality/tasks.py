@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 __all__ = ["TASKS", "Item", "make_items", "teacher_answer"]
 
-_NAMES = "Anna Ben Carla David Emma Felix Grace Hugo Irene Jonas Karla Leo Mina Noah".split()
-_CITIES = "Lisbon Oslo Cairo Lima Tokyo Vienna Dublin Athens Nairobi Quito Prague Hanoi".split()
-_WORDS = (
-    "red stone river seven lamp green paper cloud table silver garden small window bread".split()
-)
-_GOODS = "apples pens chairs tickets bottles books plates lamps keys maps".split()
-_MONTHS = "January March April May June July August October November December".split()
+_WORDS = {
+    "name": "Anna Ben Carla David Emma Felix Grace Hugo Irene Jonas Karla Leo Mina Noah",
+    "city": "Lisbon Oslo Cairo Lima Tokyo Vienna Dublin Athens Nairobi Quito Prague Hanoi",
+    "goods": "apples pens chairs tickets bottles books plates lamps keys maps",
+    "month": "January March April May June July August October November December",
+    "thing": "red stone river seven lamp green paper cloud table silver garden small window bread",
+}
+
+
+def _some(draw: random.Random, kind: str, count: int = 1) -> list[str]:
+    return draw.sample(_WORDS[kind].split(), count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def _arithmetic(draw: random.Random) -> Item:
 
 
 def _lookup(draw: random.Random) -> Item:
-    names, ages = draw.sample(_NAMES, 4), draw.sample(range(10, 90), 4)
+    names, ages = _some(draw, "name", 4), draw.sample(range(10, 90), 4)
     asked, other = draw.sample(range(4), 2)
     told = ", ".join(f"{name} is {age}" for name, age in zip(names, ages, strict=True))
     name = names[asked]
@@ -70,8 +74,8 @@ def _lookup(draw: random.Random) -> Item:
 
 
 def _extract(draw: random.Random) -> Item:
-    number, (city, other) = draw.randint(1000, 9999), draw.sample(_CITIES, 2)
-    day, month = draw.randint(1, 28), draw.choice(_MONTHS)
+    number, (city, other) = draw.randint(1000, 9999), _some(draw, "city", 2)
+    day, month = draw.randint(1, 28), _some(draw, "month")[0]
     said = f"Order {number} left {other} on {day} {month} and goes to {city}."
     return Item(
         "extract",
@@ -84,7 +88,7 @@ def _extract(draw: random.Random) -> Item:
 
 
 def _reorder(draw: random.Random) -> Item:
-    words = draw.sample(_WORDS, 3)
+    words = _some(draw, "thing", 3)
     back, wrong = " ".join(reversed(words)), " ".join([words[2], words[0], words[1]])
     return Item(
         "reorder",
@@ -96,8 +100,8 @@ def _reorder(draw: random.Random) -> Item:
 
 
 def _format(draw: random.Random) -> Item:
-    goods, count = draw.choice(_GOODS), draw.randint(2, 99)
-    city, other = draw.sample(_CITIES, 2)
+    goods, count = _some(draw, "goods")[0], draw.randint(2, 99)
+    city, other = _some(draw, "city", 2)
     expected, wrong = f"{city}; {goods}; {count}", f"{other}; {goods}; {count}"
     return Item(
         "format",
