@@ -1,7 +1,6 @@
 """Artifacts: folders with a manifest, made in one step and never changed again."""
 
 import contextlib
-import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from soda import __version__, storage
 from soda.artifacts import publishing
+from soda.artifacts.keys import FORMAT, code_digest, module_of, run_key
 from soda.artifacts.publishing import MANIFEST
 from soda.artifacts.unfinished import Mirror
 from soda.artifacts.writer import WORK, Writer
@@ -21,35 +21,13 @@ from soda.storage.places import local_folder, remote_location, store_of
 
 __all__ = [
     "Artifact",
-    "code_version",
     "name_in_store",
-    "run_key",
     "work_folder",
 ]
 
-FORMAT = 1
-_ASIDE = ("aside", "account")  # of a manifest: what a run was given and did that made no difference
-
-
-@functools.cache
-def code_version() -> str:
-    """Return soda's version and a digest of its source, so that no cache outlives the code."""
-    root = Path(__file__).parents[1]
-    files = sorted(root.rglob("*.py"))
-    sources = {str(path.relative_to(root)): storage.file_digest(path) for path in files}
-    return f"{__version__}+{digest(sources)[:8]}"
-
-
-def run_key(config: Config, inputs: Mapping[str, "Artifact"]) -> str:
-    """Return the digest of all that decides a stage's result: code, config and inputs."""
-    return digest(
-        {
-            "stage": config.stage(),
-            "soda": code_version(),
-            "config": config.deciding(),
-            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
-        }
-    )
+# Of a manifest: what a run was given and did that made no difference, and which code did it. A
+# stage whose code changed and whose result did not makes no later stage run again.
+_ASIDE = ("aside", "account", "soda", "key")
 
 
 def work_folder(out: Path, config: Config, inputs: Mapping[str, "Artifact"]) -> Path:
@@ -134,7 +112,7 @@ class Artifact:
                     "kind": cls.kind,
                     "format": FORMAT,
                     "stage": config.stage(),
-                    "soda": code_version(),
+                    "soda": f"{__version__}+{code_digest(module_of(config.stage()))[:8]}",
                     "key": key,
                     "config": config.deciding(),
                     "aside": config.set_aside(),

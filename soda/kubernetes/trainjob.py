@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soda.artifacts.artifact import name_in_store, run_key
+from soda.artifacts.artifact import name_in_store
+from soda.artifacts.keys import run_key
 from soda.errors import ClusterError
 from soda.kubernetes.checks import connect, reason_of
 from soda.progress import say

@@ -8,7 +8,7 @@ from soda.artifacts.kinds import Comparison, Report
 from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import DataError
-from soda.evaluation.templates import templates
+from soda.evaluation.comparison import render_comparison
 
 __all__ = ["CompareConfig", "compare"]
 
@@ -55,8 +55,8 @@ def compare(
             "teacher": figures["soda"]["teacher"]["model"],
         }
         (writer.path / LOGS).mkdir()
-        for name in Comparison.PAGES:
-            (writer.path / name).write_text(_render(name, page), encoding="utf-8")
+        for name, text in render_comparison(page).items():
+            (writer.path / LOGS / name).write_text(text, encoding="utf-8")
     return Comparison.open(out)
 
 
@@ -99,8 +99,3 @@ def _costs(costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
         }
         for key, label in labels.items()
     ]
-
-
-def _render(name: str, page: dict[str, Any]) -> str:
-    environment = templates(autoescape=name.endswith(".html"))
-    return environment.get_template(f"{Path(name).name}.j2").render(**page)

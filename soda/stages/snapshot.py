@@ -9,13 +9,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from soda import storage
-from soda.artifacts.artifact import run_key
+from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
-from soda.artifacts.shard import Shard, part_of
 from soda.config import Config
 from soda.errors import MissingObject
 from soda.progress import progress
-from soda.rows import Outcome, Prompt, Response
+from soda.rows import Outcome, Prompt, Response, Shard, part_of
 from soda.storage.places import remote_location, store_of
 from soda.student.chat import ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine

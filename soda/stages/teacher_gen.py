@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 
 from soda import storage
 from soda.artifacts.kinds import Prompts, Responses
-from soda.artifacts.shard import Shard, part_of
 from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.endpoint.asking import Request, Stopped
@@ -22,7 +21,7 @@ from soda.endpoint.client import unanswered
 from soda.endpoint.shipping import open_journal
 from soda.errors import ConfigError
 from soda.progress import say
-from soda.rows import Prompt, Response, digest
+from soda.rows import Prompt, Response, Shard, digest, part_of
 from soda.storage.places import fetch, store_of
 from soda.teacher.given import Given
 from soda.teacher.job import Job, Limits

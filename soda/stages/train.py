@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from soda import storage
-from soda.artifacts.artifact import Artifact, code_version, work_folder
+from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.keys import code_digest
 from soda.artifacts.kinds import Model, Pairs
 from soda.artifacts.writer import LOGS, WORK, Writer
 from soda.config import Config
@@ -38,6 +39,7 @@ __all__ = ["TrainConfig", "train"]
 
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 _ROLLOUTS_AT_ONCE = 256
+_REFERENCE_CODE = ("soda.training.model.loading", "soda.training.objectives.reference")
 # What a method leaves to itself if the recipe says nothing. GAD's are those of its public scripts.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "soda": {
@@ -187,7 +189,14 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
             log=_log(writer),
             interrupt=interrupt,
             keep=lambda now: None if writer is None else writer.keep(now=now),
-            references=_References(out, model, pairs, chat, half=settings.half),
+            references=_References(
+                out,
+                model,
+                pairs,
+                chat,
+                half=settings.half,
+                quantized=config.lora is not None and config.lora.quantized,
+            ),
             sample=lambda policy: _sample(policy, chat, validation, config.health, processes),
             rollout=_Rollout(chat, config, interrupt),
             load=load,
@@ -286,13 +295,23 @@ class _Rollout:
 class _References:
     """Reference log-probabilities in the store, under all that decides them."""
 
-    def __init__(self, out: Path, model: Model, pairs: Pairs, chat: ChatFormat, *, half: bool):
+    def __init__(
+        self,
+        out: Path,
+        model: Model,
+        pairs: Pairs,
+        chat: ChatFormat,
+        *,
+        half: bool,
+        quantized: bool,
+    ):
         key = {
-            "soda": code_version(),
+            "code": code_digest(*_REFERENCE_CODE),
             "weights": model.weights_digest,
             "pairs": pairs.digest,
             "template": chat.template_digest,
             "half": half,
+            "quantized": quantized,
         }
         folder = store_of(out) / "references" / digest(key)[:16]
         self._store = storage.open_store(remote_location(folder) or str(folder))
