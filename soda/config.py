@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,15 +67,28 @@ class Config(BaseModel):
         match first["type"]:
             case "extra_forbidden":
                 *group, name = first["loc"]
-                known = cls.model_fields[str(group[0])].annotation if group else cls
-                assert isinstance(known, type) and issubclass(known, BaseModel), "it has fields"
-                return f"{where}: unknown key; {suggest(str(name), known.model_fields)}{also}"
+                known = _group_at(cls, group).model_fields
+                return f"{where}: unknown key; {suggest(str(name), known)}{also}"
+            case "model_type":
+                return f"{where}: expected a mapping, found {first['input']!r}{also}"
             case "missing":
                 return f"{where}: expected a value, found none{also}"
             case "value_error":
                 return f"{where}: {first['ctx']['error']}{also}"
         expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
         return f"{where}: {expected}, found {first['input']!r}{also}"
+
+
+def _group_at(model: type[BaseModel], path: Iterable[object]) -> type[BaseModel]:
+    """Return the class of a group of values, however deep it lies and whether it may be None."""
+    for key in path:
+        kinds = [model.model_fields[str(key)].annotation] if str(key) in model.model_fields else []
+        while kinds:  # an index of a list, or a union's tag, stays where it is
+            kind = kinds.pop()
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model, kinds = kind, []
+            kinds += get_args(kind)
+    return model
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,11 @@
 """Configs and recipes: what is accepted, and the one line a refusal gives."""
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
-from soda.config import assign, load_recipe, parse_assignment
+import soda
+from soda.cli import main
+from soda.config import Config, assign, load_recipe, parse_assignment
 from soda.errors import ConfigError
 from soda.stage import STAGES, load_stage
 
@@ -20,12 +23,63 @@ from soda.stage import STAGES, load_stage
         ("register", {"name": "../x"}, "expected letters, digits"),
         ("register", {"name": "x", "champion_if": ["good"]}, "found 'good'"),
         ("teacher-gen", {"sampling": {"stream": True}}, "found 'stream'"),
+        ("train", {"lora": {"ranks": 8}}, "train.lora.ranks: unknown key; did you mean 'rank'?"),
+        ("train", {"health": {"lenght": "off"}}, "health.lenght: .*did you mean 'length'?"),
+        ("train", {"lora": 8}, "train.lora: expected a mapping, found 8"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(stage, values, problem):
     with pytest.raises(ConfigError, match=problem.replace("?", r"\?")) as refusal:
         load_stage(stage).config.parse(values)
     assert "\n" not in str(refusal.value)
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    depth: int = 1
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    inner: Inner = Inner()
+    optional: Inner | None = None
+    many: list[Inner] = []
+    named: dict[str, Inner | None] = {}
+
+
+class GroupedConfig(Config):
+    group: Group | None = None
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ({"inner": {"dept": 1}}, "inner.dept"),
+        ({"optional": {"dept": 1}}, "optional.dept"),
+        ({"many": [{}, {"dept": 1}]}, "many.1.dept"),
+        ({"named": {"x": {"dept": 1}}}, "named.x.dept"),
+    ],
+)
+def test_an_unknown_key_of_any_group_is_answered_with_the_near_one(group, key):
+    with pytest.raises(ConfigError) as refusal:
+        GroupedConfig.parse({"group": group})
+    assert str(refusal.value) == f"grouped.group.{key}: unknown key; did you mean 'depth'?"
+
+
+def test_recipe_assignment_and_run_refuse_it_alike(made, tmp_path, capsys):
+    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    line = "train.lora.ranks: unknown key; did you mean 'rank'?"
+    with pytest.raises(ConfigError) as refusal:
+        soda.run("train", inputs=inputs, config={"lora": {"ranks": 8}}, out=tmp_path / "out")
+    assert str(refusal.value) == line
+    (tmp_path / "recipe.yaml").write_text("train: {lora: {ranks: 8}}")
+    words = ["train", "--out", str(tmp_path / "out")]
+    words += [word for name, path in inputs.items() for word in (f"--{name}", str(path))]
+    for more in (["--recipe", str(tmp_path / "recipe.yaml")], ["--set", "lora.ranks=8"]):
+        with pytest.raises(SystemExit) as end:
+            main(words + more)
+        assert end.value.code == 2 and capsys.readouterr().err == f"soda: {line}\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_kubeflows_floats_are_integers_where_they_are_whole():
