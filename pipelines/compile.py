@@ -13,7 +13,7 @@ from pipelines.parameters import RECIPE
 from soda.config import load_recipe
 from soda.errors import ConfigError
 from soda.stage import load_stage
-from soda.storage import is_remote
+from soda.storage import BUCKETS, Place
 
 __all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 
@@ -86,8 +86,8 @@ def compile_pipeline(
     """
     if out.suffix != ".yaml":
         raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
-    if store and is_remote(store) == volume:
-        expected = "a folder on the volume" if volume else "gs:// or s3://"
+    if store and Place.of(store).remote == volume:
+        expected = "a folder on the volume" if volume else BUCKETS
         raise ConfigError(f"--store: expected {expected}, found '{store}'")
     if nodes and not volume:
         raise ConfigError("--nodes: expected --volume, which all nodes share, found none")

@@ -14,7 +14,7 @@ from kfp import local
 
 from pipelines.placement import SCRATCH, UID
 from soda.errors import ConfigError
-from soda.storage import is_remote
+from soda.storage import Place
 
 __all__ = ["make_runner"]
 
@@ -51,7 +51,7 @@ def make_runner(root: Path, store: str) -> Any:
     except docker.errors.DockerException as error:
         raise ConfigError(f"--containers: expected a Docker engine, found none: {error}") from error
     folders = [folder for folder in os.environ.get("SODA_VOLUMES", "").split(":") if folder]
-    folders += [] if is_remote(store) else [store]
+    folders += [] if Place.of(store).remote else [store]
     docker_task_handler.run_docker_container = functools.partial(_run, folders)
     user = os.getuid(), os.getgid()
     for folder in [str(root), *folders]:

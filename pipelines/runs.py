@@ -16,7 +16,7 @@ from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from soda import __version__
 from soda.config import Config, suggest
 from soda.errors import ConfigError
-from soda.storage import is_remote
+from soda.storage import BUCKETS, Place
 
 __all__ = ["PreparedRun", "WorkConfig", "prepare_run"]
 
@@ -51,8 +51,8 @@ class WorkConfig(Config):
 
     @model_validator(mode="after")
     def _store_fits(self) -> "WorkConfig":
-        if self.store and is_remote(self.store) == self.volume:
-            expected = "a folder on the volume" if self.volume else "gs:// or s3:// as store"
+        if self.store and Place.of(self.store).remote == self.volume:
+            expected = "a folder on the volume" if self.volume else f"{BUCKETS} as store"
             raise ValueError(f"expected {expected}, found '{self.store}'")
         return self
 

@@ -2,7 +2,7 @@
 
 from soda.artifacts.kinds import Registration, Report
 from soda.registry.remote import open_registry
-from soda.storage.places import fetch
+from soda.storage import Place
 
 __all__ = ["summarize"]
 
@@ -11,7 +11,7 @@ def summarize(registration: Registration, registry: str) -> str:
     """Return rows, held-out figures before and after, where everything lies, what to try next."""
     facts = registration.facts()
     folder = open_registry(registry).version_folder(facts["name"], facts["version"])
-    figures = Report.open(fetch(f"{folder}/report")).figures()
+    figures = Report.open(Place.of(f"{folder}/report").fetch()).figures()
     rows = figures["rows"]
     drops = ", ".join(f"{count} {reason}" for reason, count in rows["drops"].items()) or "none"
     lines = [

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ import yaml
 from soda.artifacts.artifact import Artifact
 from soda.errors import ArtifactError, SodaError
 from soda.stage import prepare
+from soda.storage import Location
 from soda.training.run.interrupt import listen
 
 __all__ = ["launch", "launch_on_nodes", "refuse", "show"]
@@ -45,9 +45,9 @@ def _run(command: list[str]) -> int:
 def launch(
     name: str,
     *,
-    inputs: Mapping[str, str | Path],
+    inputs: Mapping[str, Location],
     config: Mapping[str, Any],
-    out: str | Path,
+    out: Location,
     overrides: Mapping[str, Any] | None = None,
     store: str = "",
     processes: int = 1,
@@ -92,9 +92,9 @@ def launch(
 def launch_on_nodes(
     name: str,
     *,
-    inputs: Mapping[str, str | Path],
+    inputs: Mapping[str, Location],
     config: Mapping[str, Any],
-    out: str | Path,
+    out: Location,
     store: str,
     **where: Any,
 ) -> Artifact:

@@ -5,15 +5,14 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
 from soda.progress import say
-from soda.storage.places import local_folder
+from soda.storage import Location, Place
 
 __all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
 
@@ -66,12 +65,12 @@ def load_stage(name: str) -> Stage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A stage with everything it needs: opened inputs, checked config, the folder to make."""
+    """A stage with everything it needs: opened inputs, checked config, the place to fill."""
 
     stage: Stage
     inputs: dict[str, Artifact]
     config: Config
-    out: Path
+    out: Place
 
     def reuse(self) -> Artifact | None:
         """Return what the stage made before of the same code, config and inputs, if anything."""
@@ -82,13 +81,13 @@ class Call:
 
     def run(self) -> Artifact:
         """Run the stage."""
-        if (work_folder(self.out, self.config, self.inputs) / WORK).is_dir():
+        if (work_place(self.out, self.config, self.inputs).folder / WORK).is_dir():
             say(f"{self.stage.name}: going on where an earlier run stopped")
         return self.stage.function(**self.inputs, config=self.config, out=self.out)
 
 
 def prepare(
-    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
 ) -> Call:
     """Check everything that can be checked before a stage runs.
 
@@ -102,11 +101,11 @@ def prepare(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
     opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
-    return Call(stage, opened, stage.config.parse(config), local_folder(out))
+    return Call(stage, opened, stage.config.parse(config), Place.of(out))
 
 
 def run(
-    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
 ) -> Artifact:
     """Run one stage, or return what it made before of the same code, config and inputs.
 

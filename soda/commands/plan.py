@@ -12,7 +12,7 @@ from soda.endpoint.budget import USD, prompt_bound
 from soda.errors import ConfigError
 from soda.stage import STAGES
 from soda.stages.teacher_gen import TeacherGenConfig, given_file, open_job
-from soda.storage.places import local_folder
+from soda.storage import Place
 from soda.teacher.given import Given
 from soda.teacher.job import Job
 
@@ -171,7 +171,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     prompts = Prompts.open(arguments.prompts)
     with (
         contextlib.closing(Given(given_file(config))) as given,
-        open_job(prompts, config, given, local_folder(arguments.out)) as job,
+        open_job(prompts, config, given, Place.of(arguments.out)) as job,
     ):
         if arguments.ask:
             job.run(at_most=arguments.ask)

@@ -22,6 +22,7 @@ from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.train import TrainConfig
+from soda.storage import BUCKETS, Place
 from soda.teacher.identity import find_model
 
 __all__ = [
@@ -145,38 +146,30 @@ def _processes(config: TrainConfig, gpus: Gpus) -> str:
 
 def _writable(location: str) -> str:
     """Create an object once, see that a second time is refused, and delete it."""
-    if not storage.is_remote(location) and "KUBERNETES_SERVICE_HOST" in os.environ:
-        place = storage.local_path(location).absolute()
-        if not any(each.is_mount() for each in (place, *place.parents[:-1])):
-            raise StorageError(
-                f"{location}: expected gs://, s3:// or a folder on a volume, found a folder of "
-                "this pod, which is lost with it"
-            )
-    made = _missing_folders(location)
-    store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
-    name = f"{folder}/object"
-    store.create(name, b"1")
+    place = Place.of(location)
+    folder = place.folder.absolute()
+    mounted = any(each.is_mount() for each in (folder, *folder.parents[:-1]))
+    if not (place.remote or mounted) and "KUBERNETES_SERVICE_HOST" in os.environ:
+        raise StorageError(
+            f"{location}: expected {BUCKETS}, or a folder on a volume, found a folder of this "
+            "pod, which is lost with it"
+        )
+    made = [] if place.remote else [one for one in (folder, *folder.parents) if not one.exists()]
+    store, name = place.open(), f".preflight-{uuid.uuid4().hex}"
+    store.create(f"{name}/object", b"1")
     try:
-        if store.create(name, b"2") is not None:
+        if store.create(f"{name}/object", b"2") is not None:
             raise StorageError(
                 f"{location}: expected create-once writes (If-None-Match), found an overwrite"
             )
     finally:
-        store.delete(name)
-        if not storage.is_remote(location):  # a lock lies beside the object
-            storage.remove_tree(storage.local_path(location) / folder)
+        store.delete(f"{name}/object")
+        if not place.remote:  # a lock lies beside the object
+            storage.remove_tree(folder / name)
             for each in made:
                 with contextlib.suppress(OSError):  # somebody else's by now
                     each.rmdir()
     return f"{location}: writable, with conditional writes"
-
-
-def _missing_folders(location: str) -> list[Path]:
-    """Return the folders that a write there will make, the innermost first."""
-    if storage.is_remote(location):
-        return []
-    place = storage.local_path(location).absolute()
-    return [each for each in (place, *place.parents) if not each.exists()]
 
 
 def _image(reference: str) -> str:

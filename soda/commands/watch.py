@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from soda import storage
 from soda.config import load_recipe
 from soda.errors import ConfigError, MissingObject, SodaError
 from soda.launch import refuse
@@ -25,6 +24,7 @@ from soda.rows import digest
 from soda.stage import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
+from soda.storage import Place
 from soda.teacher.identity import difference, identity_of, look_at
 
 __all__ = ["Watched", "add_arguments", "release", "run_command", "watch", "watch_step"]
@@ -86,7 +86,7 @@ def watch(
 
 def release(name: str, store: str, run: str) -> None:
     """Let other runs have the teacher that this run took: it failed."""
-    shared, place = storage.open_store(store), _place(name)
+    shared, place = Place.of(store).open(), _place(name)
     try:
         data, version = shared.read(place)
     except MissingObject:
@@ -123,7 +123,7 @@ def _take(
     retry_hours: float | None,
 ) -> Watched:
     """Take the teacher for this run, unless another has it; None: even then."""
-    shared, place = storage.open_store(store), _place(name)
+    shared, place = Place.of(store).open(), _place(name)
     taken: dict[str, Any] = {
         "run": run,
         "at": time.time(),

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from soda.endpoint.journal import Journal
 from soda.errors import MissingObject, StorageError
-from soda.storage import Store, hold, lock, open_store
-from soda.storage.places import remote_location
+from soda.storage import Place, Store, hold, lock
 
 __all__ = ["Shipping", "open_journal"]
 
@@ -161,28 +160,28 @@ class Shipping:
 
 
 @contextlib.contextmanager
-def open_journal(store: Path, teacher: str, share: str) -> Iterator[Journal]:
+def open_journal(store: Place, teacher: str, share: str) -> Iterator[Journal]:
     """Open a teacher's journal as the one writer for a share of the prompts.
 
     Args:
-        store: the store's folder on this machine.
+        store: the store's place.
         teacher: a name for the endpoint, the model and the sampling.
         share: a name for the prompts that this run asks.
 
     Raises:
         StorageError: another run asks the same share.
     """
-    folder = store / "journal" / teacher
-    remote = remote_location(store)
-    if remote is None:
-        earlier = store / "journal" / "teacher.jsonl"  # of version 0.1
+    place = store / "journal" / teacher
+    folder = place.folder
+    if not store.remote:
+        earlier = store.folder / "journal" / "teacher.jsonl"  # of version 0.1
         with lock(folder / f".{share}.lock"), Journal(folder, earlier=(earlier,)) as journal:
             yield journal
         return
     mine = folder / share
-    leases = open_store(f"{remote}/leases")
+    leases = (store / "leases").open()
     with lock(folder / f".{share}.lock"), hold(leases, f"{teacher}-{share}") as lease:
-        shipping = Shipping(open_store(f"{remote}/journal/{teacher}"), mine, lease.check)
+        shipping = Shipping(place.open(), mine, lease.check)
         shipping.fetch()
         with Journal(mine, keeper=shipping) as journal:
             yield journal

@@ -16,7 +16,7 @@ from soda.errors import ClusterError
 from soda.kubernetes.checks import connect, reason_of
 from soda.progress import say
 from soda.stage import Call
-from soda.storage import is_remote
+from soda.storage import Place
 from soda.training.run.interrupt import listen
 
 __all__ = ["Nodes", "job_of", "run_job"]
@@ -52,7 +52,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     Raises:
         ClusterError: the store is no volume, which the nodes have to share for checkpoints.
     """
-    if is_remote(store):
+    if Place.of(store).remote:
         raise ClusterError(
             f"store: expected a folder on a volume that all nodes share, found {store}"
         )

@@ -1,7 +1,6 @@
 """Put SODA, SeqKD and GAD side by side, as the paper does: what each gained, and what it took."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from soda.artifacts.kinds import Comparison, Report
@@ -9,6 +8,7 @@ from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.comparison import render_comparison
+from soda.storage import Place
 
 __all__ = ["CompareConfig", "compare"]
 
@@ -23,7 +23,7 @@ class CompareConfig(Config):
 
 
 def compare(
-    *, soda: Report, seqkd: Report, gad: Report, config: CompareConfig, out: Path
+    *, soda: Report, seqkd: Report, gad: Report, config: CompareConfig, out: Place
 ) -> Comparison:
     """Compare three trainings of one base student on the same held-out prompts.
 

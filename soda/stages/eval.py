@@ -1,7 +1,6 @@
 """Measure the student before and after training."""
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,6 +15,7 @@ from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, r
 from soda.evaluation.report import render_html, render_markdown
 from soda.progress import progress, say
 from soda.rows import Pair, Response
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 
 __all__ = ["EvalConfig", "evaluate"]
@@ -47,7 +47,7 @@ def evaluate(
     teacher: Responses,
     pairs: Pairs,
     config: EvalConfig,
-    out: Path,
+    out: Place,
 ) -> Report:
     """Measure the student before and after training, on held-out prompts.
 

@@ -1,7 +1,6 @@
 """Join teacher and student answers into preference pairs."""
 
 import hashlib
-from pathlib import Path
 
 from pydantic import Field
 
@@ -10,6 +9,7 @@ from soda.config import Config
 from soda.errors import ArtifactError, DataError
 from soda.progress import progress
 from soda.rows import Pair, Response, canonical, normalized
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 
 __all__ = ["PairBuildConfig", "pair_build"]
@@ -36,7 +36,7 @@ class PairBuildConfig(Config):
 
 
 def pair_build(
-    *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Path
+    *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Place
 ) -> Pairs:
     """Make pairs: the teacher's answer is chosen, the student's own is rejected.
 

@@ -16,7 +16,7 @@ from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError
 from soda.rows import Message, Prompt, Split, digest
-from soda.storage.places import fetch
+from soda.storage import Place
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
@@ -50,11 +50,11 @@ class PreparePromptsConfig(Config):
 
 
 def _local_file(dataset: str) -> Path | None:
-    path = fetch(dataset)
+    path = Place.of(dataset).fetch()
     return path if path.is_file() else None
 
 
-def prepare_prompts(*, config: PreparePromptsConfig, out: Path) -> Prompts:
+def prepare_prompts(*, config: PreparePromptsConfig, out: Place) -> Prompts:
     """Make prompts of a dataset: stable ids, exact duplicates out, a split that never moves.
 
     A prompt is plain text or chat messages (system, several turns); answers after the last user

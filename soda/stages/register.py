@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -14,6 +13,7 @@ from soda.errors import ConfigError
 from soda.registry.kubeflow import publish
 from soda.registry.model_card import render_card
 from soda.registry.remote import open_registry
+from soda.storage import Place
 
 __all__ = ["RegisterConfig", "register"]
 
@@ -58,7 +58,7 @@ class RegisterConfig(Config):
         return checks
 
 
-def register(*, model: Model, report: Report, config: RegisterConfig, out: Path) -> Registration:
+def register(*, model: Model, report: Report, config: RegisterConfig, out: Place) -> Registration:
     """Register a model as a new version with card, report and lineage; crown it if it passes.
 
     A version is immutable, and the same model is registered once: a second time is no change. The

@@ -3,19 +3,17 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from soda import storage
 from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.config import Config
 from soda.errors import MissingObject
 from soda.progress import progress
 from soda.rows import Outcome, Prompt, Response, Shard, part_of
-from soda.storage.places import remote_location, store_of
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling
@@ -55,7 +53,7 @@ class SnapshotConfig(Config):
         return self
 
 
-def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Path) -> Responses:
+def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Place) -> Responses:
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
     Zero-shot, with its chat template, seeded; the artifact is the same whatever the engine. Groups
@@ -118,11 +116,10 @@ def _engine(model: Model, chat: ChatFormat, config: SnapshotConfig) -> Engine:
 class _Groups:
     """Finished groups of answers in the store, under all that decides them."""
 
-    def __init__(self, out: Path, prompts: Prompts, model: Model, config: SnapshotConfig):
+    def __init__(self, out: Place, prompts: Prompts, model: Model, config: SnapshotConfig):
         whole = config.model_copy(update={"shard": "1/1"})
         key = run_key(whole, {"prompts": prompts, "model": model})
-        folder = store_of(out) / "snapshots" / key[:16]
-        self._store = storage.open_store(remote_location(folder) or str(folder))
+        self._store = (out.store() / "snapshots" / key[:16]).open()
 
     def read(self, number: int) -> dict[str, list[Answer]] | None:
         """Return a finished group's answers by the prompt's id, or None."""

@@ -22,7 +22,7 @@ from soda.endpoint.shipping import open_journal
 from soda.errors import ConfigError
 from soda.progress import say
 from soda.rows import Prompt, Response, Shard, digest, part_of
-from soda.storage.places import fetch, store_of
+from soda.storage import Place
 from soda.teacher.given import Given
 from soda.teacher.job import Job, Limits
 
@@ -96,7 +96,7 @@ class TeacherGenConfig(Config):
         values["base_url"] = os.environ.get("SODA_TEACHER_BASE_URL") or self.base_url
         values["model"] = os.environ.get("SODA_TEACHER_MODEL") or self.model
         if self.answers and not self.answers_digest:
-            path = fetch(self.answers)
+            path = Place.of(self.answers).fetch()
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
 
@@ -125,7 +125,7 @@ def _integral(value: Any) -> Any:
     return value
 
 
-def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Responses:
+def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Place) -> Responses:
     """Ask the teacher every prompt: the chosen side of the pairs.
 
     Each prompt ends as one row: answered, truncated, refused, empty or failed. Answers are kept in
@@ -157,10 +157,10 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
 
 
 @contextlib.contextmanager
-def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Path) -> Iterator[Job]:
+def open_job(prompts: Prompts, config: TeacherGenConfig, given: Given, out: Place) -> Iterator[Job]:
     """Open the journal for these prompts, and give the job of asking what is not in it."""
     share = digest([prompts.digest, config.shard])[:16]
-    with open_journal(store_of(out), config.teacher(), share) as journal:
+    with open_journal(out.store(), config.teacher(), share) as journal:
         yield Job(
             journal,
             config.base_url,
@@ -183,7 +183,7 @@ def given_file(config: TeacherGenConfig) -> Path | None:
     """
     if not config.answers:
         return None
-    path = fetch(config.answers)
+    path = Place.of(config.answers).fetch()
     found = storage.file_digest(path) if path.is_file() else config.answers_digest
     if found != config.answers_digest:
         raise ConfigError(

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from soda import storage
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.keys import code_digest
 from soda.artifacts.kinds import Model, Pairs
 from soda.artifacts.writer import LOGS, WORK, Writer
@@ -20,7 +19,7 @@ from soda.errors import ConfigError, DataError, MissingObject
 from soda.evaluation.metrics import repeats
 from soda.progress import say
 from soda.rows import digest
-from soda.storage.places import remote_location, store_of
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 from soda.student.weights import weights_digest
 from soda.training.model.lora import Lora
@@ -139,7 +138,7 @@ class TrainConfig(Config):
         )
 
 
-def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Model:
+def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Model:
     """Train the student with DPO against its frozen self: SODA; or by a method to compare it with.
 
     With sft_epochs it is first fine-tuned on the teacher's answers; the reference is always the
@@ -185,7 +184,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Path) -> Mode
             pairs=rows,
             validation=validation,
             settings=settings,
-            work=work_folder(out, config, inputs) / WORK,
+            work=work_place(out, config, inputs).folder / WORK,
             log=_log(writer),
             interrupt=interrupt,
             keep=lambda now: None if writer is None else writer.keep(now=now),
@@ -297,7 +296,7 @@ class _References:
 
     def __init__(
         self,
-        out: Path,
+        out: Place,
         model: Model,
         pairs: Pairs,
         chat: ChatFormat,
@@ -313,8 +312,7 @@ class _References:
             "half": half,
             "quantized": quantized,
         }
-        folder = store_of(out) / "references" / digest(key)[:16]
-        self._store = storage.open_store(remote_location(folder) or str(folder))
+        self._store = (out.store() / "references" / digest(key)[:16]).open()
 
     def read(self, name: str) -> bytes | None:
         """Return what was kept under a name, or None."""
@@ -339,7 +337,7 @@ def _log(writer: Writer | None) -> Path:
 
 @contextlib.contextmanager
 def _main_process_creates(
-    processes: Any, out: Path, config: TrainConfig, inputs: dict[str, Artifact]
+    processes: Any, out: Place, config: TrainConfig, inputs: dict[str, Artifact]
 ) -> Iterator[Writer | None]:
     """Yield the writer in the main process, after it has made the work folder, else None."""
     if not processes.main:

@@ -5,10 +5,11 @@ import json
 import pytest
 
 import soda
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
 from soda.stage import STAGES, load_stage, run
+from soda.storage import Place
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_a_place_of_another_scheme_is_refused(dataset, tmp_path, monkeypatch):
 
 def test_going_on_where_an_earlier_run_stopped_is_said(dataset, tmp_path, capsys):
     config = load_stage("prepare-prompts").config.parse({"dataset": dataset})
-    (work_folder(tmp_path / "out", config, {}) / "work").mkdir(parents=True)
+    (work_place(Place.of(tmp_path / "out"), config, {}).folder / "work").mkdir(parents=True)
     run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert "going on where an earlier run stopped" in capsys.readouterr().err
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from soda import storage
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.kinds import Pairs, Prompts
 from soda.config import Config
 from soda.errors import ArtifactError, StorageError
+from soda.storage import Place
 
 
 class ThingConfig(Config):
@@ -72,7 +73,7 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
                 (writer.work / "part").write_text("half")
             raise ZeroDivisionError
         assert not out.exists()
-        work = work_folder(out, config, {})
+        work = work_place(Place.of(out), config, {}).folder
         assert not (work / "artifact").exists()
         assert (work / "work" / "part").exists() is keeps
     with Prompts.create(out, config=config, inputs={}) as writer:
@@ -83,9 +84,9 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
 def test_a_killed_run_leaves_nothing_at_out_and_the_next_goes_on(tmp_path):
     out, config = tmp_path / "thing", ThingConfig()
     code = f"""if True:
-        import os, pathlib
+        import os
         from tests.soda.artifacts.test_artifact import Prompts, ThingConfig
-        out = pathlib.Path({str(out)!r})
+        out = {str(out)!r}
         with Prompts.create(out, config=ThingConfig(), inputs={{}}) as writer:
             writer.write("prompts.jsonl", {{"id": "from the killed run"}})
             (writer.work / "part").write_text("half")

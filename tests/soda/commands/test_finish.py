@@ -29,7 +29,7 @@ def end(state, store, **changed):
 @pytest.fixture
 def taken(tmp_path):
     """A store in which run-1 has taken a teacher, and what it says of that."""
-    store = storage.open_store(str(tmp_path / "store"))
+    store = storage.Place.of(str(tmp_path / "store")).open()
     store.write("watch/tiny.json", json.dumps({"run": "run-1", "failed": False}).encode())
     return store
 

@@ -237,7 +237,7 @@ def test_a_gguf_file_is_only_measured(tmp_path):
 
 
 def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, tmp_path):
-    store = storage.open_store(place)
+    store = storage.Place.of(place).open()
     store.write("config.json", (student / "config.json").read_bytes())
     store.write("model.safetensors", b"not looked at")
     values = {"source": place, "source_digest": "0" * 64}
@@ -248,9 +248,9 @@ def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, 
 def test_a_place_that_can_be_written_to_is_as_it_was(place):
     found = checked({}, store=place)["store"]
     assert (found.outcome, found.found) == ("ok", f"{place}: writable, with conditional writes")
-    assert not list(storage.open_store(place).list())
+    assert not list(storage.Place.of(place).open().list())
     if place.startswith("file://"):
-        assert not list(storage.local_path(place).rglob("*"))
+        assert not list(storage.Place.of(place).folder.rglob("*"))
 
 
 def test_checks_of_one_place_at_the_same_time_do_not_disturb_each_other(tmp_path):

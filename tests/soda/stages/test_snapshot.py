@@ -11,6 +11,7 @@ import pytest
 import soda
 from soda.errors import ConfigError
 from soda.stages.snapshot import SnapshotConfig, _Groups
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 from soda.student.generate import Answer
 from tests.fakes.artifacts import make_prompts
@@ -119,7 +120,8 @@ def test_of_two_that_finish_a_group_the_first_counts(made, tmp_path):
     """On a GPU two runs may differ by rounding: what is kept is what both hand over."""
     config = SnapshotConfig(max_new_tokens=8)
     ours, theirs = (
-        _Groups(tmp_path / "student", made["prompts"], made["base"], config) for _ in range(2)
+        _Groups(Place.of(tmp_path / "student"), made["prompts"], made["base"], config)
+        for _ in range(2)
     )
     first, second = {"p": [Answer("first", True, 2)]}, {"p": [Answer("second", True, 2)]}
     assert ours.write(0, first) == first
