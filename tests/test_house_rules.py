@@ -19,15 +19,15 @@ LAYERS = [
     {"kubernetes"},
     {"stage"},
     {"stages"},
-    {"teacher", "evaluation", "registry"},
+    {"teacher", "evaluation", "registry", "judging", "audit"},
     {"training"},
     {"student", "endpoint"},
     {"artifacts"},
     {"storage"},
-    {"rows", "progress", "config", "lint"},
+    {"rows", "progress", "config", "lint", "statistics"},
     {"errors"},
 ]
-BESIDE = [{"teacher", "evaluation", "registry"}, {"student", "endpoint"}]
+BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}
 HEAVY |= {"boto3", "botocore", "google", "kubernetes", "model_registry", "mr_openapi"}
 
