@@ -70,15 +70,26 @@ class SequentialTest:
         self._early = 1 - _EARLY * error
         self._last = 1 - (1 - _EARLY) * error
 
-    def look(self, score: float, count: int) -> Literal["pass", "fail", "open"]:
-        """Say what is decided: the threshold is passed, missed, or within the interval."""
-        found = self.interval(score, count)
+    def look(
+        self, score: float, count: int, *, last: bool = False
+    ) -> Literal["pass", "fail", "open"]:
+        """Say what is decided: the threshold is passed, missed, or within the interval.
+
+        Args:
+            last: there will be no more, for a reason that has nothing to do with the scores; this
+                is then the planned end.
+        """
+        if not last and count < self.planned:
+            if log_evidence(score, count, self.threshold) < -math.log(1 - self._early):
+                return "open"
+            return "pass" if score > self.threshold * count else "fail"
+        found = wilson(score, count, self._last)
         if found.low >= self.threshold:
             return "pass"
         return "fail" if found.high < self.threshold else "open"
 
-    def interval(self, score: float, count: int) -> Estimate:
+    def interval(self, score: float, count: int, *, last: bool = False) -> Estimate:
         """Return the rate and the interval that holds at this look."""
-        if count < self.planned:
-            return confidence_sequence(score, count, self._early)
-        return wilson(score, count, self._last)
+        if last or count >= self.planned:
+            return wilson(score, count, self._last)
+        return confidence_sequence(score, count, self._early)
