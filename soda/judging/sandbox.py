@@ -2,11 +2,11 @@
 
 import functools
 import secrets
-from typing import Any, Self
+from typing import Any
 
 from soda.errors import ConfigError
 
-__all__ = ["Sandbox"]
+__all__ = ["Sandbox", "open_sandbox"]
 
 _IMAGE = "python:3.11-slim"
 _LIMITS: dict[str, Any] = {
@@ -28,33 +28,8 @@ _LONGEST = 100_000  # bytes of code; the kernel takes one argument of 128 KiB
 class Sandbox:
     """Containers of one engine: docker's, or any that answers as docker does (DOCKER_HOST)."""
 
-    def __init__(self, engine: Any, image: str = _IMAGE):
+    def __init__(self, engine: Any):
         self._engine = engine
-        self._image = image
-
-    @classmethod
-    @functools.cache
-    def shared(cls) -> Self:
-        """Return the sandbox of this process.
-
-        Raises:
-            ConfigError: no engine answers, or it has no image with Python: code is never run
-                outside a container.
-        """
-        what = "checks of kind 'code': expected a container engine"
-        try:
-            import docker
-        except ImportError as error:
-            raise ConfigError(f"{what} and soda-distill[containers] installed") from error
-        try:
-            engine = docker.from_env()
-            engine.ping()
-            engine.images.get(_IMAGE)
-        except docker.errors.ImageNotFound as error:
-            raise ConfigError(f"{what} that has {_IMAGE}: docker pull {_IMAGE}") from error
-        except docker.errors.DockerException as error:
-            raise ConfigError(f"{what} (DOCKER_HOST), found none: {error}") from error
-        return cls(engine)
 
     def passes(self, code: str, tests: str, seconds: float) -> bool | None:
         """Say whether tests pass after code; code that ends, hangs or floods has failed.
@@ -70,7 +45,7 @@ class Sandbox:
         if len(program.encode(errors="replace")) > _LONGEST:
             return None
         container = self._engine.containers.run(
-            self._image,
+            _IMAGE,
             ["python", "-I", "-c", program],
             detach=True,
             log_config=LogConfig(type="json-file", config={"max-size": "64k", "max-file": "1"}),
@@ -85,3 +60,27 @@ class Sandbox:
             return False
         finally:
             container.remove(force=True)
+
+
+@functools.cache
+def open_sandbox() -> Sandbox:
+    """Return the sandbox of this process.
+
+    Raises:
+        ConfigError: no engine answers, or it has no image with Python; code never runs outside a
+            container.
+    """
+    what = "checks of kind 'code': expected a container engine"
+    try:
+        import docker
+    except ImportError as error:
+        raise ConfigError(f"{what} and soda-distill[containers] installed") from error
+    try:
+        engine = docker.from_env()
+        engine.ping()
+        engine.images.get(_IMAGE)
+    except docker.errors.ImageNotFound as error:
+        raise ConfigError(f"{what} that has {_IMAGE}: docker pull {_IMAGE}") from error
+    except docker.errors.DockerException as error:
+        raise ConfigError(f"{what} (DOCKER_HOST), found none: {error}") from error
+    return Sandbox(engine)

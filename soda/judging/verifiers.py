@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from soda.errors import DataError
-from soda.judging.sandbox import Sandbox
+from soda.judging.sandbox import open_sandbox
 from soda.judging.verdicts import Matchup, Reading, Verdict
 from soda.rows import normalized
 
@@ -163,7 +163,7 @@ class CodeCheck(_Check):
 
     def verify(self, answer: str) -> bool | None:
         """Say whether an answer is right."""
-        return Sandbox.shared().passes(_block(answer), self.tests, self.seconds)
+        return open_sandbox().passes(_block(answer), self.tests, self.seconds)
 
 
 Check = Annotated[
