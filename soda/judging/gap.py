@@ -9,7 +9,15 @@ from soda.judging.verdicts import Tally, Verdict, tally
 from soda.statistics.intervals import Estimate, sample_size, wilson
 from soda.statistics.sequential import SequentialTest
 
-__all__ = ["Gap", "Inverted", "inverted_pairs", "measure_gap", "not_measured", "random_order"]
+__all__ = [
+    "Gap",
+    "Inverted",
+    "equal_pairs",
+    "inverted_pairs",
+    "measure_gap",
+    "not_measured",
+    "random_order",
+]
 
 Decision = Literal["pass", "fail", "not shown", "not measured"]
 _DECISIONS: dict[str, Decision] = {"pass": "pass", "fail": "fail", "open": "not shown"}
@@ -128,3 +136,11 @@ def inverted_pairs(verdicts: Iterable[Verdict]) -> Inverted:
     if share > _STOP_INVERTED:
         return Inverted(ids, share, "stop")
     return Inverted(ids, share, "warn" if share > _WARN_INVERTED else "keep going")
+
+
+def equal_pairs(verdicts: Iterable[Verdict]) -> list[str]:
+    """Return the pairs that teach nothing: the same answer, or one no better in any order.
+
+    A pair whose orders disagree is not among them: the judge could not decide it.
+    """
+    return [verdict.id for verdict in verdicts if verdict.agreed and verdict.score == 0.5]

@@ -3,9 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
-from soda.judging.gap import inverted_pairs, measure_gap, not_measured, random_order
+from soda.judging.gap import equal_pairs, inverted_pairs, measure_gap, not_measured, random_order
+from soda.judging.judges import ChatJudge, judge_all
+from soda.judging.protocols import PairwiseProtocol
 from soda.statistics.intervals import sample_size, wilson
-from tests.fakes.judges import verdict
+from tests.fakes.judges import BiasedAsk, matchup, verdict
 
 WIN, TIE, LOSS, UNCLEAR = verdict(1.0), verdict(0.5), verdict(0.0), verdict(None)
 
@@ -91,3 +93,20 @@ def test_the_sample_is_random_and_the_same_whatever_order_prompts_came_in():
     assert found == random_order(reversed(ids), 0) != random_order(ids, 1)
     assert sorted(found) == sorted(ids)
     assert abs(np.mean([int(one[1:]) for one in found[:300]]) - 500) < 60
+
+
+def test_pairs_that_are_the_same_or_tie_in_both_orders_are_named_and_undecided_ones_are_not():
+    rows = [
+        matchup("same", "Paris.", "Paris."),
+        matchup("white space", "Paris is it.", " paris\n\tis it. "),
+        matchup("empty", "", " \n"),
+        matchup("better", "Paris.", "Lyon."),
+    ]
+    knows = {"Paris.": 50.0, "Lyon.": 0.0}.get
+
+    def judged(ask):
+        return equal_pairs(judge_all(ChatJudge("j", PairwiseProtocol(), ask), rows))
+
+    assert judged(BiasedAsk(knows)) == ["same", "white space", "empty"]
+    assert judged(BiasedAsk(knows, ties=1.0))[-1] == "better"
+    assert "better" not in judged(BiasedAsk(lambda text: 0.0, order=50.0))  # orders disagree
