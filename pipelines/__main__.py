@@ -5,8 +5,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-from soda.errors import SodaError
-from soda.launch import refuse
+from soda.errors import SodaError, refuse
 
 # Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
 _COMMANDS = {

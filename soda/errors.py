@@ -1,5 +1,7 @@
 """Every error soda raises on purpose. The command line prints one as one line and exits with 2."""
 
+import sys
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
@@ -12,6 +14,7 @@ __all__ = [
     "SodaError",
     "StorageError",
     "TeacherError",
+    "refuse",
 ]
 
 
@@ -57,3 +60,9 @@ class ClusterError(SodaError):
 
 class RegistryError(SodaError):
     """A model registry refused, could not be reached, or holds another model under the version."""
+
+
+def refuse(error: SodaError) -> SystemExit:
+    """Print a refusal as one line and return the exit to raise: code 2."""
+    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return SystemExit(2)

@@ -13,20 +13,14 @@ from typing import Any
 import yaml
 
 from soda.artifacts.artifact import Artifact
-from soda.errors import ArtifactError, SodaError
+from soda.errors import ArtifactError, SodaError, refuse
 from soda.stage import prepare
 from soda.storage import Location
 from soda.training.run.interrupt import listen
 
-__all__ = ["launch", "launch_on_nodes", "refuse", "show"]
+__all__ = ["launch", "launch_on_nodes", "show"]
 
 _DISTRIBUTED = {"train"}  # the stages that several processes can share
-
-
-def refuse(error: SodaError) -> SystemExit:
-    """Print a refusal as one line and return the exit to raise: code 2."""
-    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return SystemExit(2)
 
 
 def _run(command: list[str]) -> int:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from soda import storage
 from soda.config import Config, load_recipe
-from soda.errors import ConfigError, SodaError, StorageError
+from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes import checks
 from soda.kubernetes.checks import Gpus
-from soda.launch import refuse
 from soda.progress import say
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig

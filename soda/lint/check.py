@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from soda.errors import ConfigError
-from soda.lint.config import Settings
-from soda.lint.findings import Finding
-from soda.lint.parse import parse
-from soda.lint.rules import RULES
-from soda.lint.source import Source
+from .config import Settings
+from .errors import LintError
+from .findings import Finding
+from .parse import parse
+from .rules import RULES
+from .source import Source
 
 __all__ = ["check", "lint"]
 
@@ -23,7 +23,7 @@ def check(source: Source, settings: Settings) -> list[Finding]:
     """Apply the rules that are on to one file; what is suppressed says so.
 
     Raises:
-        ConfigError: the file holds no pipeline, or a broken one.
+        LintError: the file holds no pipeline, or a broken one.
     """
     return [
         replace(
@@ -37,8 +37,8 @@ def check(source: Source, settings: Settings) -> list[Finding]:
 def _findings(source: Source, settings: Settings) -> Iterator[Finding]:
     try:
         specs = parse(source.documents, settings.allow_image)
-    except ConfigError as error:
-        raise ConfigError(f"{source.name}: {error}") from None
+    except LintError as error:
+        raise LintError(f"{source.name}: {error}") from None
     for spec in specs:
         for rule in (RULES[name] for name in settings.rules):
             for fault in rule.check(spec):

@@ -1,21 +1,23 @@
-"""`python -m pipelines lint`."""
+"""`soda lint`: its options, its refusals, its exit code."""
 
 import argparse
+import sys
 from dataclasses import replace
 
-from soda.errors import ConfigError
-from soda.lint.check import check
-from soda.lint.config import FORMATS, Settings, read_settings, rule_names
-from soda.lint.findings import SEVERITIES
-from soda.lint.report import REPORTS, explain, list_rules
-from soda.lint.rules import RULES
-from soda.lint.source import read
+from .check import check
+from .config import FORMATS, Settings, read_settings, rule_names
+from .errors import LintError
+from .findings import SEVERITIES
+from .report import REPORTS, explain, list_rules
+from .rules import RULES
+from .source import read
 
 __all__ = ["add_arguments", "run_command"]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines lint` takes."""
+    """Declare what `soda lint` takes."""
+    command.description = "Check compiled KFP v2 pipelines for what goes wrong at run time."
     add = command.add_argument
     add("specs", nargs="*", metavar="SPEC", help="compiled pipelines or manifests; - reads stdin")
     add("--format", choices=FORMATS, help="default: text")
@@ -29,7 +31,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run_command(parsed: argparse.Namespace) -> int:
-    """Print every finding; the exit code is 1 if one is as bad as --fail-on."""
+    """Print every finding.
+
+    Returns: the exit code: 1 if a finding is as bad as --fail-on, 2 for a refusal of one line.
+    """
+    try:
+        return _run(parsed)
+    except LintError as error:
+        print(f"soda lint: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _run(parsed: argparse.Namespace) -> int:
     if parsed.explain:
         print(explain(RULES[rule_names([parsed.explain], "--explain")[0]]))
         return 0
@@ -37,7 +50,7 @@ def run_command(parsed: argparse.Namespace) -> int:
         print(list_rules())
         return 0
     if not parsed.specs:
-        raise ConfigError("lint: expected a SPEC, found none")
+        raise LintError("expected a SPEC, found none")
     settings = _settings(parsed)
     findings = [found for spec in parsed.specs for found in check(read(str(spec)), settings)]
     findings += settings.unused(findings)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from soda.errors import ConfigError
-from soda.lint.findings import SEVERITIES, Finding, Severity
-from soda.lint.rules import RULES, UNUSED
-from soda.lint.source import read
+from .errors import LintError
+from .findings import SEVERITIES, Finding, Severity
+from .rules import RULES, UNUSED
+from .source import read
 
 __all__ = ["FORMATS", "Settings", "Suppression", "read_settings", "rule_names"]
 
@@ -70,12 +70,12 @@ def rule_names(names: Iterable[Any], whose: str) -> tuple[str, ...]:
     """Check names of rules.
 
     Raises:
-        ConfigError: a name is no rule's.
+        LintError: a name is no rule's.
     """
     names = tuple(names)
     for name in names:
         if name not in RULES:
-            raise ConfigError(f"{whose}: expected a rule of --list-rules, found {name!r}")
+            raise LintError(f"{whose}: expected a rule of --list-rules, found {name!r}")
     return names
 
 
@@ -83,7 +83,7 @@ def read_settings(name: str) -> Settings:
     """Read a file of settings.
 
     Raises:
-        ConfigError: it is missing, has an unknown key or rule, or a suppression without a reason.
+        LintError: it is missing, has an unknown key or rule, or a suppression without a reason.
     """
     source = read(name)
     tree = source.documents[0] if source.documents else {}
@@ -92,10 +92,10 @@ def read_settings(name: str) -> Settings:
         unknown = (
             sorted(map(str, tree.keys() - known)) if isinstance(tree, dict) else "another form"
         )
-        raise ConfigError(f"{name}: expected keys among {sorted(known)}, found {unknown}")
+        raise LintError(f"{name}: expected keys among {sorted(known)}, found {unknown}")
     entries = tree.get("suppress", [])
     if not isinstance(entries, list):
-        raise ConfigError(f"{name}: suppress: expected a list, found {entries!r}")
+        raise LintError(f"{name}: suppress: expected a list, found {entries!r}")
     return Settings(
         format=_one_of(tree.get("format", "text"), FORMATS, f"{name}: format"),
         select=rule_names(_words(tree, "select", name), f"{name}: select"),
@@ -112,10 +112,10 @@ def read_settings(name: str) -> Settings:
 def _suppression(entry: Any, name: str, line: int) -> Suppression:
     where = f"{name}:{line}: suppress"
     if not isinstance(entry, dict) or entry.keys() != {"rule", "place", "reason"}:
-        raise ConfigError(f"{where}: expected rule, place and reason, found {entry!r}")
+        raise LintError(f"{where}: expected rule, place and reason, found {entry!r}")
     for key, value in entry.items():
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"{where}: {key}: expected some text, found {value!r}")
+            raise LintError(f"{where}: {key}: expected some text, found {value!r}")
     rule_names([entry["rule"]], where)
     return Suppression(**entry, file=name, line=line)
 
@@ -123,11 +123,11 @@ def _suppression(entry: Any, name: str, line: int) -> Suppression:
 def _words(tree: dict[str, Any], key: str, name: str) -> tuple[str, ...]:
     words = tree.get(key, [])
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ConfigError(f"{name}: {key}: expected a list of texts, found {words!r}")
+        raise LintError(f"{name}: {key}: expected a list of texts, found {words!r}")
     return tuple(words)
 
 
 def _one_of(value: Any, known: tuple[Any, ...], whose: str) -> Any:
     if value not in known:
-        raise ConfigError(f"{whose}: expected one of {', '.join(known)}, found {value!r}")
+        raise LintError(f"{whose}: expected one of {', '.join(known)}, found {value!r}")
     return value

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from soda.lint.spec import Place, Spec
+from .spec import Place, Spec
 
 __all__ = ["SEVERITIES", "Fault", "Faults", "Finding", "Rule", "Severity"]
 

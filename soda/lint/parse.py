@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from soda.errors import ConfigError
-from soda.lint.shape import PIPELINE, PLATFORM, fit
-from soda.lint.spec import Component, Executor, Input, Output, Place, Spec, Task, Tree
+from .errors import LintError
+from .shape import PIPELINE, PLATFORM, fit
+from .spec import Component, Executor, Input, Output, Place, Spec, Task, Tree
 
 __all__ = ["holds_pipeline", "parse"]
 
@@ -30,7 +30,7 @@ def parse(documents: list[Any], allow_images: tuple[str, ...] = ()) -> list[Spec
     """Return every pipeline among the documents.
 
     Raises:
-        ConfigError: there is none, or a part of one has another form than KFP's.
+        LintError: there is none, or a part of one has another form than KFP's.
     """
     shared = [(i, d) for i, d in enumerate(documents) if isinstance(d, dict) and "platforms" in d]
     found = []
@@ -44,7 +44,7 @@ def parse(documents: list[Any], allow_images: tuple[str, ...] = ()) -> list[Spec
             pipeline, platform = fit(pipeline, PIPELINE), fit(platform, PLATFORM)
             found.append(_spec(pipeline, start, platform, where, allow_images))
     if not found:
-        raise ConfigError("expected a compiled pipeline, found no 'root' with a 'dag'")
+        raise LintError("expected a compiled pipeline, found no 'root' with a 'dag'")
     return found
 
 

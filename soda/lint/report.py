@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from soda.lint.findings import SEVERITIES, Finding, Rule
-from soda.lint.rules import RULES
+from .findings import SEVERITIES, Finding, Rule
+from .rules import RULES
 
 __all__ = ["REPORTS", "explain", "list_rules"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from soda.errors import ConfigError
+from .errors import LintError
 
 __all__ = ["PIPELINE", "PLATFORM", "fit"]
 
@@ -60,17 +60,17 @@ def fit(tree: Any, form: Any, where: str = "") -> Any:
     """Return the tree without its empty branches; scalars where the form says so are text.
 
     Raises:
-        ConfigError: a part of the tree has another form.
+        LintError: a part of the tree has another form.
     """
     if form is ANY:
         return tree
     if form is str:
         if isinstance(tree, dict | list):
-            raise ConfigError(f"{where}: expected a text, found {_short(tree)}")
+            raise LintError(f"{where}: expected a text, found {_short(tree)}")
         return str(tree)
     if not isinstance(tree, type(form)):
         expected = "a mapping" if isinstance(form, dict) else "a list"
-        raise ConfigError(f"{where}: expected {expected}, found {_short(tree)}")
+        raise LintError(f"{where}: expected {expected}, found {_short(tree)}")
     if isinstance(form, list):
         return [fit(each, form[0], f"{where}[{i}]") for i, each in enumerate(tree)]
     return {

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from soda.errors import ConfigError
-from soda.lint.parse import holds_pipeline
-from soda.lint.spec import Tree
+from .errors import LintError
+from .parse import holds_pipeline
+from .spec import Tree
 
 try:
     from yaml import CSafeLoader as _Loader  # five times as fast, where PyYAML has it
@@ -40,12 +40,12 @@ def load(path: Path) -> list[Tree]:
     """Read the documents of a compiled pipeline: KFP's own YAML or Kubernetes manifests.
 
     Raises:
-        ConfigError: the file is missing, is not YAML or holds no pipeline.
+        LintError: the file is missing, is not YAML or holds no pipeline.
     """
     source = read(str(path))
     documents = [document for document in source.documents if isinstance(document, dict)]
     if not any(holds_pipeline(document) for document in documents):
-        raise ConfigError(f"{path}: expected a compiled pipeline, found no 'root' with a 'dag'")
+        raise LintError(f"{path}: expected a compiled pipeline, found no 'root' with a 'dag'")
     return documents
 
 
@@ -53,7 +53,7 @@ def read(name: str) -> Source:
     """Read the YAML or JSON in a file, or on standard input for '-'.
 
     Raises:
-        ConfigError: the file is missing or is not YAML.
+        LintError: the file is missing or is not YAML.
     """
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
@@ -66,9 +66,9 @@ def read(name: str) -> Source:
             _mark(node, (str(len(documents)),), lines)
             documents.append(loader.construct_document(node))
     except OSError as error:
-        raise ConfigError(f"{name}: expected a pipeline, found {error.strerror}") from error
+        raise LintError(f"{name}: expected a pipeline, found {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{name}: expected YAML, found {' '.join(str(error).split())}") from error
+        raise LintError(f"{name}: expected YAML, found {' '.join(str(error).split())}") from error
     return Source("<stdin>" if name == "-" else name, documents, lines)
 
 

@@ -1,4 +1,4 @@
-"""Put SODA, SeqKD and GAD side by side, as the paper does: what each gained, and what it took."""
+"""Put SODA, SeqKD and GAD side by side: what each gained, and what it took."""
 
 import json
 from typing import Any

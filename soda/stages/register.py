@@ -1,4 +1,4 @@
-"""Put a trained model into the registry, and make it the champion if its report is good enough."""
+"""Put a model into the registry; it becomes the champion if its report is good enough."""
 
 import json
 import re

@@ -8,7 +8,8 @@ import soda
 from soda.artifacts.artifact import Artifact, work_place
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
-from soda.stage import STAGES, load_stage, run
+from soda.stage import load_stage, run
+from soda.stages import STAGES
 from soda.storage import Place
 
 

@@ -1,7 +1,7 @@
 """Every rule: one thing each that goes wrong at run time and shows in a compiled spec."""
 
-from soda.lint.findings import Faults, Rule
-from soda.lint.rules import conditions, effects, gpu, images, pods, secrets, text, wiring
+from ..findings import Faults, Rule
+from . import conditions, effects, gpu, images, pods, secrets, text, wiring
 
 __all__ = ["RULES", "UNUSED"]
 

@@ -2,10 +2,10 @@
 
 import re
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.origins import origins
-from soda.lint.rules.wiring import OPERAND
-from soda.lint.spec import Spec, Task
+from ..findings import Fault, Faults, Rule
+from ..origins import origins
+from ..spec import Spec, Task
+from .wiring import OPERAND
 
 __all__ = ["RULES"]
 

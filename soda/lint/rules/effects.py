@@ -3,9 +3,9 @@
 import json
 import re
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.origins import origins
-from soda.lint.spec import Spec, Task
+from ..findings import Fault, Faults, Rule
+from ..origins import origins
+from ..spec import Spec, Task
 
 __all__ = ["RULES"]
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Executor, Spec, Task
+from ..findings import Fault, Faults, Rule
+from ..spec import Executor, Spec, Task
 
 __all__ = ["RULES"]
 

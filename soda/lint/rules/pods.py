@@ -3,8 +3,8 @@
 import json
 import re
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Input, Spec
+from ..findings import Fault, Faults, Rule
+from ..spec import Input, Spec
 
 __all__ = ["RULES"]
 

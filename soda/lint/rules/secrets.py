@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Place, Spec
+from ..findings import Fault, Faults, Rule
+from ..spec import Place, Spec
 
 __all__ = ["RULES"]
 

@@ -2,8 +2,8 @@
 
 import ast
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Executor, Place, Spec
+from ..findings import Fault, Faults, Rule
+from ..spec import Executor, Place, Spec
 
 __all__ = ["RULES"]
 

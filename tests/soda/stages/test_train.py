@@ -11,6 +11,7 @@ import pytest
 
 import soda
 from soda.errors import DataError, SodaError
+from soda.launch import launch
 
 RECIPE = {
     "learning_rate": 1e-3,
@@ -81,7 +82,7 @@ def test_two_processes_follow_the_trajectory_of_one(made, tmp_path, monkeypatch)
     monkeypatch.setenv("SODA_ACCELERATE", "--multi_gpu --num_processes 2")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
-    both = soda.launch("train", inputs=inputs, config=RECIPE, out=tmp_path / "both")
+    both = launch("train", inputs=inputs, config=RECIPE, out=tmp_path / "both")
     assert losses(both) == pytest.approx(losses(alone), abs=1e-5)
 
 
@@ -233,8 +234,8 @@ def test_damaged_checkpoints_fall_back_to_the_one_before(made, tmp_path):
 def test_sigterm_reaches_launched_processes_and_they_save(made, tmp_path):
     out = tmp_path / "model"
     values = {**RECIPE, "epochs": 400, "check_every_steps": 10_000}
-    code = f"""import soda
-soda.launch("train", inputs={{"pairs": {str(made["pairs"].path)!r}, "model":
+    code = f"""from soda.launch import launch
+launch("train", inputs={{"pairs": {str(made["pairs"].path)!r}, "model":
     {str(made["base"].path)!r}}}, config={values!r}, out={str(out)!r})"""
     environment = {**os.environ, "SODA_ACCELERATE": "--multi_gpu --num_processes 2"}
     process = subprocess.Popen(
