@@ -14,8 +14,8 @@ import yaml
 FOLDER = Path(__file__).resolve().parent / "components" / "gitops"
 sys.path.insert(0, str(FOLDER.parents[2]))
 
-from pipelines.compile import PIPELINES  # noqa: E402  # a script finds only its own folder
-from pipelines.runs import WorkConfig, prepare_run  # noqa: E402
+from soda_pipelines.compile import PIPELINES  # noqa: E402  # a script finds only its own folder
+from soda_pipelines.runs import WorkConfig, prepare_run  # noqa: E402
 
 API = "pipelines.kubeflow.org/v2beta1"
 HEADER = "# Made by manifests/generate.py; do not edit.\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 from kfp import local
 
-from pipelines.placement import SCRATCH, UID
+from .placement import SCRATCH, UID
 from soda.errors import ConfigError
 from soda.storage import Place
 

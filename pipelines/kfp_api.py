@@ -11,8 +11,8 @@ from typing import Any
 import kfp_server_api
 from urllib3.exceptions import HTTPError
 
-from pipelines.connection import TIMEOUT, KfpClient, make_client
-from pipelines.runs import PreparedRun
+from .connection import TIMEOUT, KfpClient, make_client
+from .runs import PreparedRun
 from soda.errors import ClusterError
 
 __all__ = ["Cluster", "Version", "connect"]

@@ -13,15 +13,15 @@ from typing import Any
 import yaml
 from kfp import components, local
 
-from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
-from pipelines.summary import summarize
+from .compile import PIPELINES, compile_pipeline, read_recipe
+from .summary import summarize
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
 
 __all__ = ["PipelineFailed", "add_arguments", "run_command", "run_compiled", "start_runner"]
 
 _NEXT = """
-next:   .venv/bin/python -m soda train --help        what a recipe can change
+next:   soda train --help        what a recipe can change
         SODA_TEACHER_BASE_URL=... SODA_TEACHER_MODEL=... SODA_TEACHER_API_KEY=... make quickstart"""
 
 
@@ -30,7 +30,7 @@ class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines run` takes."""
+    """Declare what `soda run` takes."""
     command.add_argument("--recipe", type=Path, required=True)
     command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
@@ -100,7 +100,7 @@ def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
     """
     runner: Any = local.SubprocessRunner(use_venv=False)
     if store is not None:
-        from pipelines.containers import make_runner
+        from .containers import make_runner
 
         runner = make_runner(root, store)
     with warnings.catch_warnings(), _printing_as_before():

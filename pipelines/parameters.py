@@ -7,8 +7,8 @@ from typing import Any
 
 from kfp import dsl
 
-from components import images
-from pipelines.placement import VOLUME
+from soda_components import images
+from .placement import VOLUME
 
 __all__ = ["RECIPE", "make_pipeline"]
 

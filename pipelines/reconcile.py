@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.kfp_api import Version
-from pipelines.runs import PreparedRun
+from .kfp_api import Version
+from .runs import PreparedRun
 from soda.errors import ClusterError
 
 __all__ = ["Action", "Found", "Wanted", "mark", "plan", "read_found"]

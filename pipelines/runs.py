@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
+from .compile import PIPELINES, compile_pipeline, read_recipe
 from soda import __version__
 from soda.config import Config, suggest
 from soda.errors import ConfigError

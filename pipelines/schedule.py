@@ -8,10 +8,10 @@ from typing import Any
 import kfp_server_api
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.cron import check_cron
-from pipelines.kfp_api import Cluster, Version, connect
-from pipelines.reconcile import Action, Wanted, mark, plan, read_found
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run
+from .cron import check_cron
+from .kfp_api import Cluster, Version, connect
+from .reconcile import Action, Wanted, mark, plan, read_found
+from .runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import Config, read_mapping
 from soda.errors import ClusterError, ConfigError
 
@@ -56,7 +56,7 @@ class SchedulesConfig(Config):
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines schedule` takes."""
+    """Declare what `soda schedule` takes."""
     command.add_argument("-f", "--file", type=Path, required=True, help="the schedules, YAML")
     command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
     command.add_argument("--apply", action="store_true", help="do what is shown")

@@ -6,8 +6,8 @@ from pathlib import Path
 import kfp_server_api
 from pydantic import Field
 
-from pipelines.kfp_api import Cluster, connect
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run
+from .kfp_api import Cluster, connect
+from .runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import read_mapping
 from soda.errors import ConfigError
 
@@ -24,7 +24,7 @@ class RunConfig(WorkConfig):
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines submit` takes."""
+    """Declare what `soda submit` takes."""
     command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
     command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
     command.add_argument("--dry-run", action="store_true", help="check and compile, send nothing")

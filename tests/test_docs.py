@@ -15,13 +15,13 @@ import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
 
-from components import images
-from pipelines import __main__ as command_line
-from pipelines.compile import PIPELINES, add_arguments, read_recipe
-from pipelines.distill import pipelines
-from pipelines.runs import prepare_run
-from pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
-from pipelines.submit import RunConfig, read_run
+from soda_components import images
+from soda_pipelines import __main__ as command_line
+from soda_pipelines.compile import PIPELINES, add_arguments, read_recipe
+from soda_pipelines.distill import pipelines
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
+from soda_pipelines.submit import RunConfig, read_run
 from soda import cli
 from tests.manifests.rendered import build
 

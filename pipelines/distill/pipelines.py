@@ -5,9 +5,9 @@ from typing import Any
 
 from kfp import dsl
 
-from components.compare.component import compare
-from pipelines.distill.steps import Steps
-from pipelines.parameters import make_pipeline
+from soda_components.compare.component import compare
+from .steps import Steps
+from ..parameters import make_pipeline
 
 __all__ = ["PIPELINES", "build"]
 

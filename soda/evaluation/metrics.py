@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from soda.rows import normalized
 
 __all__ = ["METRICS", "Metric", "compare", "holds_expected", "repeats", "rouge_l"]
@@ -61,6 +59,8 @@ def compare(
 
     Percentile bootstrap over prompts (Efron 1979): the same prompts are drawn for all three.
     """
+    import numpy as np
+
     values = np.array([before, after, np.subtract(after, before)], dtype=float)
     draws = np.random.default_rng(seed).integers(values.shape[1], size=(samples, values.shape[1]))
     means = values[:, draws].mean(axis=2)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from soda.errors import ModelError
 from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous, left_padded
@@ -64,6 +62,8 @@ def load_model(folder: Path) -> Any:
 
 def seed_of(seeds: Seeds) -> int:
     """Return one seed of 31 bits made of many."""
+    import numpy as np
+
     words = [word for seed in seeds for word in seed]
     return int(np.random.SeedSequence(words).generate_state(1)[0]) >> 1
 

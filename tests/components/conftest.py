@@ -11,7 +11,7 @@ import pytest
 from kfp import dsl
 
 import soda
-from components.readme import load_component
+from soda_components.generate import load_component
 
 QUICK = {
     "snapshot": {"max_new_tokens": 8},

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components import images
-from pipelines.local import start_runner
+from soda_components import images
+from soda_pipelines.local import start_runner
 from tests.end_to_end.test_pipeline import write_recipe
 from tests.fakes.teacher import fake_teacher
 
@@ -126,7 +126,7 @@ def test_the_whole_pipeline_runs_in_the_images(built, folder):
     write_recipe(folder)
     for file in (folder / "source").iterdir():
         file.chmod(0o644)  # transformers writes weights for their owner alone
-    command = [sys.executable, "-m", "pipelines", "run", "--containers"]
+    command = [sys.executable, "-m", "soda", "run", "--containers"]
     command += ["--recipe", str(folder / "recipe.yaml"), "--root", str(folder / "runs")]
     with fake_teacher() as teacher:
         environment = {

@@ -41,7 +41,7 @@ def write_recipe(root, **changes):
 
 
 def command(root):
-    run = [sys.executable, "-m", "pipelines", "run", "--recipe", str(root / "recipe.yaml")]
+    run = [sys.executable, "-m", "soda", "run", "--recipe", str(root / "recipe.yaml")]
     return [*run, "--root", str(root / "runs")]
 
 
@@ -150,7 +150,7 @@ def test_a_stage_as_function_command_and_component_gives_one_digest(made, tmp_pa
         "import sys, warnings\n"
         "warnings.simplefilter('ignore')\n"
         "from kfp import dsl, local\n"
-        "from components.pair_build.component import pair_build\n"
+        "from soda_components.pair_build.component import pair_build\n"
         "local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])\n"
         "@dsl.pipeline\n"
         "def one(teacher: str, student: str) -> dsl.Dataset:\n"

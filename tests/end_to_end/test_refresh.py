@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def refresh(root, teacher):
-    command = [sys.executable, "-m", "pipelines", "run", "--pipeline", "refresh"]
+    command = [sys.executable, "-m", "soda", "run", "--pipeline", "refresh"]
     command += ["--recipe", str(root / "recipe.yaml"), "--root", str(root / "runs")]
     done = subprocess.run(command, env=environment(teacher), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

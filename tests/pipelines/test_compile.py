@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
+from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from soda.errors import ConfigError
 from soda.lint import lint, load
 
@@ -65,7 +65,7 @@ def test_compiling_depends_on_no_hash_seed(tmp_path):
     for seed in ("1", "2"):
         out = str(tmp_path / f"{seed}.yaml")
         recipe = str(RECIPES / "cluster.yaml")
-        command = [sys.executable, "-m", "pipelines", "compile", "--pipeline", "refresh"]
+        command = [sys.executable, "-m", "soda", "compile", "--pipeline", "refresh"]
         command += ["--recipe", recipe, "--out", out]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
     assert (tmp_path / "1.yaml").read_bytes() == (tmp_path / "2.yaml").read_bytes()
@@ -116,7 +116,7 @@ def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path):
     recipe.write_text("train: {betta: 0.1}\n")
     with pytest.raises(ConfigError):
         read_recipe(recipe)
-    command = [sys.executable, "-m", "pipelines", "run", "--recipe", str(recipe)]
+    command = [sys.executable, "-m", "soda", "run", "--recipe", str(recipe)]
     done = subprocess.run(
         [*command, "--root", str(tmp_path / "runs")], capture_output=True, text=True
     )
@@ -129,5 +129,5 @@ def test_lint_exits_with_1_for_an_error_and_2_for_no_spec(tmp_path):
     compile_pipeline("distill", good)
     bad.write_text(good.read_text().replace("soda-cpu:0.1.0", "soda-cpu:latest"))
     for path, code in ((good, 0), (bad, 1), (tmp_path / "none.yaml", 2)):
-        command = [sys.executable, "-m", "pipelines", "lint", str(path)]
+        command = [sys.executable, "-m", "soda", "lint", str(path)]
         assert subprocess.run(command, capture_output=True).returncode == code

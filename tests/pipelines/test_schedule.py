@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.__main__ import main
-from pipelines.cron import check_cron
+from soda.cli import main
+from soda_pipelines.cron import check_cron
 from tests.fakes.kfp_api import kfp_api
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +259,7 @@ def test_killed_between_delete_and_create_the_next_run_makes_it(
         return {}
 
     monkeypatch.setattr(type(api), "create_recurring", hang)
-    command = [sys.executable, "-m", "pipelines", "schedule", "-f", str(path), "--apply"]
+    command = [sys.executable, "-m", "soda", "schedule", "-f", str(path), "--apply"]
     child = subprocess.Popen(
         [*command, "--host", api.url], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL
     )

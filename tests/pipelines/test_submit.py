@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.__main__ import main
-from pipelines.runs import prepare_run
-from pipelines.submit import read_run
+from soda.cli import main
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.submit import read_run
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"
@@ -257,7 +257,7 @@ def test_the_versions_name_follows_from_the_spec_alone(run_file):
 
 def test_help_imports_no_kfp():
     code = (
-        "import sys\nfrom pipelines.__main__ import main\n"
+        "import sys\nfrom soda.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: print('kfp' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

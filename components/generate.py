@@ -1,11 +1,12 @@
-"""Write each component's README from its code and its metadata.yaml: `python -m components.readme`.
+"""Write each component's README.md and component.yaml: `python -m soda_components.generate`.
 
-With --check nothing is written: the READMEs that are out of date are named, and the exit code is 1.
+With --check nothing is written: the files that are out of date are named, and the exit code is 1.
 """
 
 import argparse
 import importlib
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any, Literal, get_args, get_origin
 
 import docstring_parser
 import yaml
+from kfp import compiler
 from pydantic import BaseModel
 
-from components import images
+from soda import __version__
 
-__all__ = ["ROOT", "load_component", "main", "names", "render"]
+from . import images
 
-ROOT = Path(__file__).parent
+__all__ = ["ROOT", "load_component", "main", "names", "readable", "readme", "spec"]
+
+ROOT = Path(__file__).resolve().parent
+_ADDRESS = f"https://raw.githubusercontent.com/soda-distill/soda/v{__version__}/components"
 _TYPES = {
     "String": "str",
     "Integer": "int",
@@ -52,16 +57,49 @@ def names() -> list[str]:
 
 def load_component(name: str) -> Any:
     """Import a component by its folder's name."""
-    return getattr(importlib.import_module(f"components.{name}.component"), name)
+    return getattr(importlib.import_module(f"soda_components.{name}.component"), name)
 
 
-def render(name: str) -> str:
+class _Readable(yaml.SafeDumper):
+    """Text of several lines as a block, as people read it; nothing by reference."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text.strip() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Readable.add_representer(str, _text)
+
+
+def readable(*documents: Any) -> str:
+    """Return YAML that a person can review: short, source code as it is, no aliases."""
+
+    return str(
+        yaml.dump_all(documents, Dumper=_Readable, default_flow_style=None, width=10_000)
+    )
+
+
+def spec(name: str) -> str:
+    """Return a component compiled: what `kfp.components.load_component_from_file` takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "component.yaml"
+        compiler.Compiler().compile(load_component(name), str(path))
+        compiled = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del compiled["sdkVersion"]  # another one changes nothing
+    return f"# Made by `make components` from component.py.\n{readable(compiled)}"
+
+
+def readme(name: str) -> str:
     """Return the README of a component."""
     component = load_component(name)
     metadata = yaml.safe_load((ROOT / name / "metadata.yaml").read_text(encoding="utf-8"))
     blocks = [
         f"# {name}",
-        "<!-- Made by `python -m components.readme` from component.py and metadata.yaml. -->",
+        "<!-- Made by `make components` from component.py and metadata.yaml. -->",
         component.component_spec.description,
         metadata.get("description", "").strip(),
         *_interface(component),
@@ -155,21 +193,18 @@ def _table(heads: list[str], rows: list[list[Any]]) -> str:
 
 def _usage(name: str, component: Any, metadata: dict[str, Any]) -> Iterator[str]:
     yield "## Usage"
-    yield "In a clone of this repository:"
+    yield "With `soda-distill[kfp]` installed:"
     yield _python(*_example(name, component, metadata))
-    yield "Elsewhere, from one file, which this makes:"
-    yield _python(
-        "from kfp import compiler",
-        "",
-        f"from components.{name}.component import {name}",
-        "",
-        f'compiler.Compiler().compile({name}, "{name}.yaml")',
+    yield (
+        "Without it, in place of the import; `task.set_container_image` names an image of your own:"
     )
-    yield "There, in place of the import:"
+    address = f'"{_ADDRESS}/{name}/component.yaml"'
     yield _python(
         "from kfp import components",
         "",
-        f'{name} = components.load_component_from_file("{name}.yaml")',
+        f"{name} = components.load_component_from_url(",
+        f"    {address}",
+        ")",
     )
 
 
@@ -188,10 +223,10 @@ def _example(name: str, component: Any, metadata: dict[str, Any]) -> Iterator[st
     yield "from kfp import dsl"
     yield ""
     if any("images." in value for value in given.values()):
-        yield "from components import images"
-    yield f"from components.{name}.component import {name}"
+        yield "from soda_components import images"
+    yield f"from soda_components.{name}.component import {name}"
     if exits:
-        yield "from components.prepare_prompts.component import prepare_prompts"
+        yield "from soda_components.prepare_prompts.component import prepare_prompts"
     yield from ["", "", "@dsl.pipeline", "def example():"]
     for key in artifacts:
         kind = _type(spec.inputs[key].type).strip("`")
@@ -223,7 +258,7 @@ def _metadata(metadata: dict[str, Any], component: Any) -> Iterator[str]:
     yield "\n".join(
         [
             f"- Stability: {metadata['stability']}",
-            f"- Image: `components.images.{'GPU' if image == images.GPU else 'CPU'}`",
+            f"- Image: `soda_components.images.{'GPU' if image == images.GPU else 'CPU'}`",
             f"- Needs: {', '.join('{name} {version}'.format(**each) for each in needs)}",
             f"- Tags: {', '.join(metadata['tags'])}",
             f"- Last verified: {metadata['lastVerified']:%Y-%m-%d}",
@@ -232,19 +267,20 @@ def _metadata(metadata: dict[str, Any], component: Any) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> int:
-    """Write the READMEs, or say which are out of date; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m components.readme", description=__doc__)
+    """Write the files, or say which are out of date; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args(arguments).check
     stale = []
     for name in names():
-        path, text = ROOT / name / "README.md", render(name)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(path.relative_to(ROOT.parent).as_posix())
-            if not check:
-                path.write_text(text, encoding="utf-8")
+        for file, make in (("README.md", readme), ("component.yaml", spec)):
+            path, text = ROOT / name / file, make(name)
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                stale.append(f"components/{name}/{file}")
+                if not check:
+                    path.write_text(text, encoding="utf-8")
     for each in stale:
-        say(f"{each}: {'out of date; run python -m components.readme' if check else 'written'}")
+        say(f"{each}: {'out of date; run `make components`' if check else 'written'}")
     return int(check and bool(stale))
 
 
