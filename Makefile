@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-RECIPES := pipelines/distill/recipes
 SETUP := $(VENV)/.ready
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' soda/__init__.py)
 
-.PHONY: quickstart test check compile images locks manifests scan bench gpu clean
+.PHONY: quickstart test check compile components images locks scan bench gpu clean
 
-$(SETUP): pyproject.toml constraints.txt
+$(SETUP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -19,8 +19,7 @@ $(VENV)/.student: $(SETUP)
 	touch $@
 
 quickstart: $(VENV)/.student
-	$(RUN) -m soda recorded-teacher pipelines/distill/quickstart/teacher.jsonl -- \
-		$(RUN) -m pipelines run --recipe $(RECIPES)/quickstart.yaml
+	@$(RUN) -m soda quickstart
 
 # Two workers of one thread each: most of the time goes into starting processes.
 test: $(SETUP)
@@ -36,8 +35,12 @@ check: $(SETUP)
 	$(RUN) -m pytest -m 'not slow'
 
 compile: $(SETUP)
-	for name in distill refresh compare; do $(RUN) -m pipelines compile --pipeline $$name || exit; done
-	$(RUN) -m pipelines lint build/distill.yaml build/refresh.yaml build/compare.yaml
+	for name in distill refresh compare; do $(RUN) -m soda compile --pipeline $$name || exit; done
+	$(RUN) -m soda lint build/distill.yaml build/refresh.yaml build/compare.yaml
+
+# README.md and component.yaml of every component, from its code.
+components: $(SETUP)
+	$(RUN) -m soda_components.generate
 
 images:
 	docker build -f images/cpu/Containerfile -t ghcr.io/soda-distill/soda-cpu:0.1.0 .

@@ -78,9 +78,7 @@ _Readable.add_representer(str, _text)
 def readable(*documents: Any) -> str:
     """Return YAML that a person can review: short, source code as it is, no aliases."""
 
-    return str(
-        yaml.dump_all(documents, Dumper=_Readable, default_flow_style=None, width=10_000)
-    )
+    return str(yaml.dump_all(documents, Dumper=_Readable, default_flow_style=None, width=10_000))
 
 
 def spec(name: str) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from kfp import compiler
 
-from .distill.pipelines import PIPELINES, build
-from .parameters import RECIPE
 from soda.config import load_recipe
 from soda.errors import ConfigError
 from soda.stage import load_stage
 from soda.storage import BUCKETS, Place
+
+from .distill.pipelines import PIPELINES, build
+from .parameters import RECIPE
 
 __all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from kfp import local
 
-from .placement import SCRATCH, UID
 from soda.errors import ConfigError
 from soda.storage import Place
+
+from .placement import SCRATCH, UID
 
 __all__ = ["make_runner"]
 

@@ -11,9 +11,10 @@ from typing import Any
 import kfp_server_api
 from urllib3.exceptions import HTTPError
 
+from soda.errors import ClusterError
+
 from .connection import TIMEOUT, KfpClient, make_client
 from .runs import PreparedRun
-from soda.errors import ClusterError
 
 __all__ = ["Cluster", "Version", "connect"]
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl
-
 from soda_components import images
+
 from .placement import VOLUME
 
 __all__ = ["RECIPE", "make_pipeline"]

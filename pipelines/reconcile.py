@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from soda.errors import ClusterError
+
 from .kfp_api import Version
 from .runs import PreparedRun
-from soda.errors import ClusterError
 
 __all__ = ["Action", "Found", "Wanted", "mark", "plan", "read_found"]
 

@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from .compile import PIPELINES, compile_pipeline, read_recipe
 from soda import __version__
 from soda.config import Config, suggest
 from soda.errors import ConfigError
 from soda.storage import BUCKETS, Place
+
+from .compile import PIPELINES, compile_pipeline, read_recipe
 
 __all__ = ["PreparedRun", "WorkConfig", "prepare_run"]
 

@@ -8,12 +8,13 @@ from typing import Any
 import kfp_server_api
 from pydantic import Field, field_validator, model_validator
 
+from soda.config import Config, read_mapping
+from soda.errors import ClusterError, ConfigError
+
 from .cron import check_cron
 from .kfp_api import Cluster, Version, connect
 from .reconcile import Action, Wanted, mark, plan, read_found
 from .runs import PreparedRun, WorkConfig, prepare_run
-from soda.config import Config, read_mapping
-from soda.errors import ClusterError, ConfigError
 
 __all__ = [
     "ScheduleConfig",

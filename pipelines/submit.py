@@ -6,10 +6,11 @@ from pathlib import Path
 import kfp_server_api
 from pydantic import Field
 
-from .kfp_api import Cluster, connect
-from .runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import read_mapping
 from soda.errors import ConfigError
+
+from .kfp_api import Cluster, connect
+from .runs import PreparedRun, WorkConfig, prepare_run
 
 __all__ = ["RunConfig", "add_arguments", "read_run", "run_command", "submit_run"]
 

@@ -14,11 +14,11 @@ __all__ = ["TOOLS", "main"]
 
 # What is no stage. Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
 TOOLS = {
+    "quickstart": ("soda_pipelines.quickstart", "the whole pipeline on a laptop, with no key"),
     "run": ("soda_pipelines.local", "run a recipe from prompts to a registered student, here"),
     "preflight": ("soda.commands.preflight", "check in seconds whether a run can work"),
     "plan": ("soda.commands.plan", "say what teacher-gen will ask, and what it will cost"),
     "watch": ("soda.commands.watch", "say whether the champion's teacher has changed"),
-    "recorded-teacher": ("soda.commands.recorded_teacher", "serve recorded answers on loopback"),
     "compile": ("soda_pipelines.compile", "write a pipeline's spec, for any KFP v2 cluster"),
     "lint": ("soda.lint.command", "check compiled KFP pipelines, ours or anybody's"),
     "submit": ("soda_pipelines.submit", "start a run on a cluster"),

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
-
 from soda_components import images
 from soda_pipelines import __main__ as command_line
 from soda_pipelines.compile import PIPELINES, add_arguments, read_recipe
@@ -22,6 +21,7 @@ from soda_pipelines.distill import pipelines
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
 from soda_pipelines.submit import RunConfig, read_run
+
 from soda import cli
 from tests.manifests.rendered import build
 

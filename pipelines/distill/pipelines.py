@@ -4,10 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl
-
 from soda_components.compare.component import compare
-from .steps import Steps
+
 from ..parameters import make_pipeline
+from .steps import Steps
 
 __all__ = ["PIPELINES", "build"]
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl, kubernetes
-
 from soda_components import images
 from soda_components.eval.component import eval as evaluate
 from soda_components.import_student.component import import_student
@@ -19,6 +18,7 @@ from soda_components.teacher_gen.component import teacher_gen
 from soda_components.train.component import train
 from soda_components.train_job.component import train_job
 from soda_components.watch.component import watch
+
 from ..placement import Placement
 
 __all__ = ["Made", "Steps"]
@@ -124,9 +124,9 @@ class Steps:
         """
         given, place = self.given, self.place
         prompts = prepare_prompts(config=given.recipe_prepare_prompts, store=given.store)
-        self._hub_token(place.on_cpu(prompts.after(checked)))
+        self._hub_token(place.on_cpu(prompts.after(checked))).set_display_name("Prompts")
         base = import_student(config=given.recipe_import_student, store=given.store)
-        self._hub_token(place.on_cpu(base.after(checked)))
+        self._hub_token(place.on_cpu(base.after(checked))).set_display_name("Base student")
         asked = {"prompts": prompts.output, "config": given.recipe_teacher_gen}
         asked |= {"identity": identity}
         with dsl.ParallelFor(given.shards_teacher, name="teacher shards") as shard:
@@ -147,7 +147,7 @@ class Steps:
             config=given.recipe_pair_build,
             store=given.store,
         )
-        place.on_cpu(pairs)
+        place.on_cpu(pairs).set_display_name("Pairs")
         return Made(base, teacher, pairs)
 
     def train(self, made: Made, *, title: str = "Train", overrides: Any = None) -> Any:

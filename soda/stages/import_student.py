@@ -1,6 +1,5 @@
 """Bring the student in: a model folder, a hub model at a revision, or a GGUF file."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from soda.config import Config
 from soda.errors import ConfigError, ModelError
 from soda.rows import digest
 from soda.storage import Place
+from soda.storage.packaged import packaged_file
 from soda.student.chat import ChatFormat
 from soda.student.weights import load_causal_lm, weights_digest
 
@@ -114,17 +114,8 @@ def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
 
 def _local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
-    if not source.startswith("package:"):
-        path = Place.of(source).fetch()
-        return path if path.exists() else None
-    package, _, file = source.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"import-student.source: expected the package '{package}', found none")
-    path = Path(spec.origin).parent / file
-    if not path.is_file():
-        raise ConfigError(f"import-student.source: expected '{file}' in {package}, found none")
-    return path
+    path = packaged_file(source) or Place.of(source).fetch()
+    return path if path.exists() else None
 
 
 def _digest(path: Path) -> str:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
+from soda_components.generate import load_component
 
 import soda
-from soda_components.generate import load_component
 
 QUICK = {
     "snapshot": {"max_new_tokens": 8},

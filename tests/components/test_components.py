@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from kfp import compiler
-
 from soda_components import images
 from soda_components.generate import ROOT, load_component, names
+
 from soda import lint
 from soda.kubernetes.trainjob import Nodes
 from soda.stage import load_stage

@@ -4,10 +4,10 @@ import importlib.util
 
 import pytest
 import yaml
-
 from soda_pipelines.compile import PIPELINES
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.submit import read_run
+
 from tests.manifests.pods import pods
 from tests.manifests.rendered import ROOT, objects
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
+
 from soda.errors import ConfigError
 from soda.lint import lint, load
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from soda.cli import main
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.submit import read_run
+
+from soda.cli import main
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"

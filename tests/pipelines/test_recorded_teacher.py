@@ -1,18 +1,13 @@
-"""Recorded answers behind a real server, and a command that runs with it."""
+"""Recorded answers behind a real server."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import httpx
 import pytest
+from soda_pipelines.recorded_teacher import PORT, serve
 
-from soda.commands.recorded_teacher import PORT, serve
 from soda.errors import DataError
-
-SHOW = "import os; print(*(os.environ[f'SODA_TEACHER_{n}'] for n in ('BASE_URL', 'MODEL')))"
 
 
 @pytest.fixture
@@ -80,37 +75,6 @@ def test_an_empty_recording_is_refused(tmp_path):
         serve(tmp_path / "empty.jsonl"),
     ):
         pass
-
-
-def soda(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "soda", "recorded-teacher", *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_a_command_gets_the_address_and_gives_its_exit_code(recording, port):
-    call = f"{SHOW}; import sys, httpx; a = sys.argv[1]; sys.exit(int(a.removeprefix('--code=')))"
-    ran = soda("--port", port, recording, "--", sys.executable, "-c", call, "--code=7")
-    url, model = ran.stdout.split()
-    assert (ran.returncode, url) == (7, f"http://127.0.0.1:{port}/v1"), ran.stderr
-    assert model.startswith("recorded-") and model in ran.stderr
-
-
-def test_a_real_teacher_in_the_environment_is_kept(tmp_path):
-    missing = tmp_path / "not-even-read.jsonl"
-    teacher = {"SODA_TEACHER_BASE_URL": "http://real/v1", "SODA_TEACHER_MODEL": "big"}
-    ran = soda(missing, "--", sys.executable, "-c", f"{SHOW}; raise SystemExit(3)", **teacher)
-    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (3, ["http://real/v1", "big"], "")
-
-
-def test_a_missing_recording_is_one_line_and_exit_2(tmp_path):
-    ran = soda(tmp_path / "none.jsonl", "--", sys.executable, "-c", "print('ran')")
-    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
-    assert "none.jsonl: expected a file of answers" in ran.stderr
 
 
 def test_the_usual_port_is_the_same_for_every_run():

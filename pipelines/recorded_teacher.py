@@ -1,13 +1,6 @@
-"""A teacher on loopback that replays recorded answers through the chat-completions API.
+"""A teacher on loopback that replays recorded answers through the chat-completions API."""
 
-`soda recorded-teacher FILE -- COMMAND` runs a command with this teacher in its environment, unless
-SODA_TEACHER_BASE_URL already names a real one.
-"""
-
-import argparse
 import json
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from soda.errors import ConfigError, DataError
+from soda.errors import DataError
 from soda.progress import say
 from soda.rows import digest
 from soda.storage import file_digest
 from soda.teacher.given import read_answers
 
-__all__ = ["add_arguments", "run_command", "serve"]
+__all__ = ["PORT", "serve"]
 
 # One port for every run: the endpoint is part of a request's identity, and so of its journal key.
 PORT = 8723
@@ -92,40 +85,3 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
             yield f"http://127.0.0.1:{server.server_port}/v1", model
         finally:
             server.shutdown()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to its parser."""
-    parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", type=Path, help="JSONL with prompt (or messages) and response")
-    parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- COMMAND")
-
-
-def run_command(arguments: argparse.Namespace) -> int:
-    """Serve, run the command, and return its exit code; without a command, serve until stopped."""
-    command = arguments.run[1:] if arguments.run[:1] == ["--"] else arguments.run
-    if command and os.environ.get("SODA_TEACHER_BASE_URL"):
-        return _run(command, {})
-    with serve(arguments.file, arguments.port) as (url, model):
-        say(f"recorded teacher: SODA_TEACHER_BASE_URL={url} SODA_TEACHER_MODEL={model}")
-        if not command:
-            threading.Event().wait()
-        direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
-        return _run(
-            command,
-            {
-                "SODA_TEACHER_BASE_URL": url,
-                "SODA_TEACHER_MODEL": model,
-                "NO_PROXY": direct,
-                "no_proxy": direct,
-            },
-        )
-
-
-def _run(command: list[str], environment: dict[str, str]) -> int:
-    try:
-        return subprocess.run(command, check=False, env={**os.environ, **environment}).returncode
-    except OSError as error:
-        raise ConfigError(f"{command[0]}: expected a command, found {error.strerror}") from error
