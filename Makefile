@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.ready
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' soda/__init__.py)
 
-.PHONY: quickstart test check compile components images locks scan bench gpu clean
+.PHONY: quickstart test check compile generated images locks scan bench gpu clean
 
 $(SETUP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
@@ -38,9 +38,11 @@ compile: $(SETUP)
 	for name in distill refresh compare; do $(RUN) -m soda compile --pipeline $$name || exit; done
 	$(RUN) -m soda lint build/distill.yaml build/refresh.yaml build/compare.yaml
 
-# README.md and component.yaml of every component, from its code.
-components: $(SETUP)
+# What is in Git and made of code: README.md and component.yaml of every component, and the
+# pipeline as it is reviewed.
+generated: $(SETUP)
 	$(RUN) -m soda_components.generate
+	$(RUN) -m tests.pipelines.golden
 
 images:
 	docker build -f images/cpu/Containerfile -t ghcr.io/soda-distill/soda-cpu:0.1.0 .

@@ -88,7 +88,7 @@ def spec(name: str) -> str:
         compiler.Compiler().compile(load_component(name), str(path))
         compiled = yaml.safe_load(path.read_text(encoding="utf-8"))
     del compiled["sdkVersion"]  # another one changes nothing
-    return f"# Made by `make components` from component.py.\n{readable(compiled)}"
+    return f"# Made by `make generated` from component.py.\n{readable(compiled)}"
 
 
 def readme(name: str) -> str:
@@ -97,7 +97,7 @@ def readme(name: str) -> str:
     metadata = yaml.safe_load((ROOT / name / "metadata.yaml").read_text(encoding="utf-8"))
     blocks = [
         f"# {name}",
-        "<!-- Made by `make components` from component.py and metadata.yaml. -->",
+        "<!-- Made by `make generated` from component.py and metadata.yaml. -->",
         component.component_spec.description,
         metadata.get("description", "").strip(),
         *_interface(component),
@@ -278,7 +278,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
                 if not check:
                     path.write_text(text, encoding="utf-8")
     for each in stale:
-        say(f"{each}: {'out of date; run `make components`' if check else 'written'}")
+        say(f"{each}: {'out of date; run `make generated`' if check else 'written'}")
     return int(check and bool(stale))
 
 

@@ -23,6 +23,7 @@ TOOLS = {
     "lint": ("soda.lint.command", "check compiled KFP pipelines, ours or anybody's"),
     "submit": ("soda_pipelines.submit", "start a run on a cluster"),
     "schedule": ("soda_pipelines.schedule", "make a cluster's recurring runs those of a file"),
+    "gitops": ("soda_pipelines.gitops", "write a run's pipeline and kustomization for Git"),
 }
 # Package -> what of soda-distill brings it in.
 _EXTRAS = {

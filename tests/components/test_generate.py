@@ -35,7 +35,7 @@ def test_a_file_that_is_out_of_date_is_named_and_then_written(tmp_path, monkeypa
     stale.write_text("old")
     said = []
     assert generate.main(["--check"], said.append) == 1
-    assert said == ["components/watch/component.yaml: out of date; run `make components`"]
+    assert said == ["components/watch/component.yaml: out of date; run `make generated`"]
     assert stale.read_text() == "old"
     assert generate.main([], said.append) == 0
     assert stale.read_text() == good

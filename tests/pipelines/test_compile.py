@@ -11,6 +11,7 @@ from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 
 from soda.errors import ConfigError
 from soda.lint import lint, load
+from tests.pipelines.golden import GOLDEN, golden
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes"
 WAYS = [(name, {}) for name in PIPELINES]
@@ -32,6 +33,11 @@ def test_a_compiled_pipeline_is_lint_clean(name, how, tmp_path):
     """What gets no recipe may warn that a cache depends on one."""
     compile_pipeline(name, tmp_path / "spec.yaml", **how)
     assert lint(load(tmp_path / "spec.yaml")) == []
+
+
+def test_the_pipeline_is_the_one_that_was_reviewed():
+    found = golden()
+    assert found == GOLDEN.read_text(), "look at what changed, then: make generated"
 
 
 def test_the_store_may_be_a_bucket_or_a_volume(tmp_path):
