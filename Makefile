@@ -44,9 +44,12 @@ generated: $(SETUP)
 	$(RUN) -m soda_components.generate
 	$(RUN) -m tests.pipelines.golden
 
+# GPU_BUILD: more arguments for the second, such as --build-arg LOCK=vllm.
+REGISTRY ?= ghcr.io/soda-distill
+IMAGE := docker build -f images/Containerfile --build-arg VERSION=$(VERSION)
 images:
-	docker build -f images/cpu/Containerfile -t ghcr.io/soda-distill/soda-cpu:0.1.0 .
-	docker build -f images/gpu/Containerfile -t ghcr.io/soda-distill/soda-gpu:0.1.0 .
+	$(IMAGE) --build-arg KIND=cpu -t $(REGISTRY)/soda-cpu:$(VERSION) .
+	$(IMAGE) --build-arg KIND=gpu -t $(REGISTRY)/soda-gpu:$(VERSION) $(GPU_BUILD) .
 
 # The images' packages, with hashes. CPU_WHEELS: a folder or index page with torch's CPU build.
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch

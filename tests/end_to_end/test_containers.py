@@ -52,8 +52,10 @@ def built(engine):
     with alone(), wheels() as argument:
         for kind, reference in (("cpu", images.CPU), ("gpu", images.GPU)):
             command = [DOCKER, "build", "--network", "host", "--tag", reference]
-            command += ["--file", f"images/{kind}/Containerfile", "--build-arg", argument]
-            command += ["--build-arg", "LOCK=without-cuda", "."]
+            command += ["--file", "images/Containerfile", "--build-arg", f"KIND={kind}"]
+            if kind == "gpu":
+                command += ["--build-arg", "LOCK=without-cuda", "--build-arg", argument]
+            command += ["."]
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
             assert done.returncode == 0, done.stdout + done.stderr
     return engine

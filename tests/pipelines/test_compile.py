@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from soda_components import images
 from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 
 from soda.errors import ConfigError
@@ -133,7 +134,7 @@ def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path):
 def test_lint_exits_with_1_for_an_error_and_2_for_no_spec(tmp_path):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     compile_pipeline("distill", good)
-    bad.write_text(good.read_text().replace("soda-cpu:0.1.0", "soda-cpu:latest"))
+    bad.write_text(good.read_text().replace(images.CPU, "soda-cpu:latest"))
     for path, code in ((good, 0), (bad, 1), (tmp_path / "none.yaml", 2)):
         command = [sys.executable, "-m", "soda", "lint", str(path)]
         assert subprocess.run(command, capture_output=True).returncode == code

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from soda_pipelines.cron import check_cron
 
+import soda
 from soda.cli import main
 from tests.fakes.kfp_api import kfp_api
 
@@ -151,7 +152,7 @@ def test_another_spec_replaces_the_recurring_run(api, declare, schedule):
     api.changes()
     path = declare({**NIGHTLY, "caching": False})
     _, said = schedule(path, "--apply")
-    assert "version: 0.1.0-" in said
+    assert f"version: {soda.__version__}-" in said
     assert [call.split("/recurring-")[0] for call in api.changes()] == [
         "POST /pipelines/upload_version",
         "DELETE /recurringruns",

@@ -13,6 +13,7 @@ import yaml
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.submit import read_run
 
+import soda
 from soda.cli import main
 from tests.fakes.kfp_api import kfp_api
 
@@ -97,7 +98,7 @@ def test_a_second_submit_uploads_nothing(api, run_file, submit):
 def test_killed_between_pipeline_and_version_it_goes_on(api, run_file, submit):
     api.fail("POST /pipelines/upload_version", 500)
     code, said = submit(run_file())
-    assert code == 2 and "upload soda-distill 0.1.0-" in said and "500" in said
+    assert code == 2 and f"upload soda-distill {soda.__version__}-" in said and "500" in said
     api.changes()
     assert submit(run_file())[0] == 0
     assert "POST /pipelines" not in api.changes() and len(api.pipelines) == 1
