@@ -13,8 +13,9 @@ from typing import Any, Literal
 from soda import storage
 from soda.config import Config, load_recipe
 from soda.errors import ConfigError, SodaError, StorageError, refuse
-from soda.kubernetes import checks
-from soda.kubernetes.checks import Gpus
+from soda.kubernetes.api import connect
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
 from soda.stage import load_stage
 from soda.stages import STAGES
@@ -173,29 +174,29 @@ def _writable(location: str) -> str:
 
 
 def _image(reference: str) -> str:
-    found = checks.image(reference)
+    found = image_digest(reference)
     if found is None:
         raise _Skipped("its registry wants credentials, which the nodes have")
     return found
 
 
 def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
-    connected = checks.connect()
+    connected = connect()
     if connected is None:
         yield Check("cluster", "skipped", "this is no pod of a cluster")
         return
     api, namespace = connected
-    nodes = _check("GPU nodes", lambda: checks.gpu_nodes(api, gpus), _MENDS["gpus"])
+    nodes = _check("GPU nodes", lambda: gpu_nodes(api, gpus), _MENDS["gpus"])
     if nodes.outcome == "failed" and autoscaled:
         nodes = Check(nodes.name, "warning", nodes.found, "the autoscaler has to add them")
     yield nodes
     wants = {
         f"{kind}{gpus.type}": str(gpus.count * gpus.nodes) for kind in ("requests.", "limits.")
     }
-    yield _check("quota", lambda: checks.quota(api, namespace, wants), _MENDS["quota"])
+    yield _check("quota", lambda: quota(api, namespace, wants), _MENDS["quota"])
     needs = _TRAINJOBS if gpus.nodes > 1 else []
     needs = [*needs, ("", "pods", "get"), ("argoproj.io", "workflowtaskresults", "create")]
-    look = lambda: checks.allowed(api, namespace, needs)  # noqa: E731
+    look = lambda: allowed(api, namespace, needs)  # noqa: E731
     yield _check("permissions", look, _MENDS["permissions"])
 
 

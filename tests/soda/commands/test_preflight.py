@@ -16,10 +16,10 @@ from soda.cli import main
 from soda.commands.preflight import Check, preflight, preflight_step, refuse_failures, render
 from soda.errors import ConfigError
 from soda.kubernetes.checks import Gpus
+from tests.fakes.image_registry import fake_images
 from tests.fakes.kubernetes import a_node, a_quota, fake_kubernetes, inside
 from tests.fakes.listing_teacher import listing_teacher
 from tests.fakes.objects import BUCKET, faulty
-from tests.fakes.registry_of_images import fake_images
 
 KEY = "canary-0b52"
 

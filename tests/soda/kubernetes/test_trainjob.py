@@ -243,7 +243,7 @@ def test_two_runs_of_one_training_share_a_job(cluster, job):
 def test_what_the_cluster_refuses_is_one_line(cluster, job, asked, named):
     cluster.fail(asked, 403)
     text = refusal(job)
-    assert text == f"train: Kubernetes refused {named}: told to fail"
+    assert text == f"Kubernetes refused {named}: told to fail"
 
 
 def test_a_job_that_cannot_be_deleted_is_one_line(cluster, job):
@@ -251,7 +251,7 @@ def test_a_job_that_cannot_be_deleted_is_one_line(cluster, job):
     cluster.states = [("Failed", "long ago")]
     cluster.fail("DELETE trainjobs", 403)
     text = refusal(job)
-    assert text == "train: Kubernetes refused delete_namespaced_custom_object: told to fail"
+    assert text == "Kubernetes refused delete_namespaced_custom_object: told to fail"
 
 
 def test_outside_of_a_cluster_it_is_refused(job, monkeypatch):
