@@ -3,12 +3,10 @@
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, urlparse
+
+from tests.fakes.web import Reply, Request, serve
 
 __all__ = ["FakeImages", "fake_images"]
 
@@ -33,64 +31,43 @@ class FakeImages:
         self.manifests.setdefault(repository, {}).update({tag: data.encode(), found: data.encode()})
         return found
 
+    def answer(self, asked: Request) -> Reply:
+        self.calls.append(f"{asked.method} {asked.path}")
+        if asked.method == "GET":
+            return self._token(asked)
+        if self.status:
+            return Reply(self.status)
+        top, v2, *path, manifests, version = asked.path.split("/")
+        repository = "/".join(path)
+        assert (asked.method, top, v2, manifests) == ("HEAD", "", "v2", "manifests")
+        if asked.headers.get("Authorization") != f"Bearer of {repository}":
+            realm = f'Bearer realm="http://{self.host}/token",service="images",'
+            challenge = f'{realm}scope="repository:{repository}:pull"'
+            challenge = challenge if self.tokens else 'Basic realm="images"'
+            return Reply(401, headers={"WWW-Authenticate": challenge})
+        data = self.manifests.get(repository, {}).get(version)
+        if data is None:
+            return Reply(404)
+        if _INDEX not in asked.headers.get("Accept", ""):
+            return Reply(406)
+        found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        return Reply(200, headers={"Docker-Content-Digest": found})
+
+    def _token(self, asked: Request) -> Reply:
+        if "Authorization" in asked.headers or asked.query.get("service") != "images":
+            return Reply(400)
+        kind, repository, action = asked.query["scope"].split(":")
+        if (kind, action) != ("repository", "pull"):
+            return Reply(400)
+        return (
+            Reply(401) if repository in self.private else Reply(200, {"token": f"of {repository}"})
+        )
+
 
 @contextlib.contextmanager
 def fake_images() -> Iterator[FakeImages]:
     """Serve an empty registry until the block ends."""
     fake = FakeImages()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            fake.calls.append(f"GET {self.path.partition('?')[0]}")
-            query = parse_qs(urlparse(self.path).query)
-            if "Authorization" in self.headers or query.get("service") != ["images"]:
-                return self._reply(400, {})
-            kind, repository, action = query["scope"][0].split(":")
-            if (kind, action) != ("repository", "pull"):
-                return self._reply(400, {})
-            if repository in fake.private:
-                return self._reply(401, {})
-            return self._reply(200, {}, json.dumps({"token": f"of {repository}"}).encode())
-
-        def do_HEAD(self) -> None:
-            fake.calls.append(f"HEAD {self.path}")
-            if fake.status:
-                return self._reply(fake.status, {})
-            top, v2, *path, manifests, version = self.path.split("/")
-            repository = "/".join(path)
-            assert (top, v2, manifests) == ("", "v2", "manifests")
-            if self.headers.get("Authorization") != f"Bearer of {repository}":
-                realm = f'Bearer realm="http://{fake.host}/token",service="images",'
-                challenge = f'{realm}scope="repository:{repository}:pull"'
-                return self._reply(
-                    401, {"WWW-Authenticate": challenge if fake.tokens else 'Basic realm="images"'}
-                )
-            data = fake.manifests.get(repository, {}).get(version)
-            if data is None:
-                return self._reply(404, {})
-            if _INDEX not in self.headers.get("Accept", ""):
-                return self._reply(406, {})
-            found = f"sha256:{hashlib.sha256(data).hexdigest()}"
-            return self._reply(200, {"Docker-Content-Digest": found})
-
-        def _reply(self, status: int, headers: dict[str, str], data: bytes = b"") -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    fake.host = f"127.0.0.1:{server.server_port}"
-    try:
+    with serve(fake.answer) as address:
+        fake.host = address.removeprefix("http://")
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
