@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from soda_components import images
-from soda_components.generate import readable
 
 from soda.errors import ConfigError
+from soda_components import images
+from soda_components.generate import readable
 
 from .runs import PreparedRun, prepare_run
 from .submit import RunConfig, read_run

@@ -19,7 +19,7 @@ from soda.storage import BUCKETS, Place
 
 from .compile import PIPELINES, compile_pipeline, read_recipe
 
-__all__ = ["PreparedRun", "WorkConfig", "prepare_run"]
+__all__ = ["PipelineRunConfig", "PreparedRun", "prepare_run"]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "BOOLEAN": (bool,),
@@ -31,7 +31,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class WorkConfig(Config):
+class PipelineRunConfig(Config):
     """What a run and a schedule have in common: a pipeline and its arguments."""
 
     pipeline: str = Field(description="which pipeline")
@@ -51,7 +51,7 @@ class WorkConfig(Config):
         return pipeline
 
     @model_validator(mode="after")
-    def _store_fits(self) -> "WorkConfig":
+    def _store_fits(self) -> "PipelineRunConfig":
         if self.store and Place.of(self.store).remote == self.volume:
             expected = "a folder on the volume" if self.volume else f"{BUCKETS} as store"
             raise ValueError(f"expected {expected}, found '{self.store}'")
@@ -68,7 +68,7 @@ class PreparedRun:
     parameters: Mapping[str, Any]
 
 
-def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
+def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
     """Compile the pipeline and check the arguments; nothing is sent anywhere.
 
     Args:

@@ -19,7 +19,7 @@ __all__ = [
 
 
 class SodaError(Exception):
-    """Something the user can mend; the message says what was expected and what was found."""
+    """Something the user can put right; the message says what was expected and what was found."""
 
 
 class ConfigError(SodaError):

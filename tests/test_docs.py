@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
+
+import soda
+from soda.cli import TOOLS
+from soda.commands import run_stage
+from soda.stages import STAGES
 from soda_components import images
 from soda_pipelines.compile import PIPELINES, add_arguments, read_recipe
 from soda_pipelines.distill import pipelines
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
 from soda_pipelines.submit import RunConfig, read_run
-
-import soda
-from soda.cli import TOOLS
-from soda.commands import run_stage
-from soda.stages import STAGES
 from tests.manifests.rendered import build
 
 ROOT = Path(__file__).parents[1]

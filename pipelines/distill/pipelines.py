@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl
+
 from soda_components.compare.component import compare
 
 from ..parameters import make_pipeline

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl, kubernetes
+
 from soda_components import images
 from soda_components.eval.component import eval as evaluate
 from soda_components.import_student.component import import_student
@@ -75,15 +76,9 @@ class Steps:
     def preflight(self, nodes: Any = 1) -> Any:
         """Return the step that looks at everything a run needs."""
         given = self.given
+        recipe = {key: each for key, each in vars(given).items() if key.startswith("recipe_")}
         task = preflight(
-            prepare_prompts_config=given.recipe_prepare_prompts,
-            import_student_config=given.recipe_import_student,
-            teacher_gen_config=given.recipe_teacher_gen,
-            snapshot_config=given.recipe_snapshot,
-            pair_build_config=given.recipe_pair_build,
-            train_config=given.recipe_train,
-            eval_config=given.recipe_eval,
-            **self._register_config(),
+            **{f"{key.removeprefix('recipe_')}_config": each for key, each in recipe.items()},
             store=given.store,
             images=given.images,
             gpu_type=given.gpu_type,
@@ -96,11 +91,6 @@ class Steps:
         self._teacher_key(task)
         self._hub_token(task)
         return self._acts(self.place.on_cpu(task), "Preflight")
-
-    def _register_config(self) -> dict[str, Any]:
-        """Return the values of register, if this pipeline registers."""
-        values = getattr(self.given, "recipe_register", None)
-        return {} if values is None else {"register_config": values}
 
     def watch(self) -> Any:
         """Return the step that looks at the teacher."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .config import Settings
+from .config import LintConfig
 from .errors import LintError
 from .findings import Finding
 from .parse import parse
@@ -16,10 +16,10 @@ __all__ = ["check", "lint"]
 
 def lint(documents: Sequence[Any]) -> list[Finding]:
     """Apply every rule to every pipeline among the documents."""
-    return list(_findings(Source("spec", list(documents), {}), Settings()))
+    return list(_findings(Source("spec", list(documents), {}), LintConfig()))
 
 
-def check(source: Source, settings: Settings) -> list[Finding]:
+def check(source: Source, settings: LintConfig) -> list[Finding]:
     """Apply the rules that are on to one file; what is suppressed says so.
 
     Raises:
@@ -34,7 +34,7 @@ def check(source: Source, settings: Settings) -> list[Finding]:
     ]
 
 
-def _findings(source: Source, settings: Settings) -> Iterator[Finding]:
+def _findings(source: Source, settings: LintConfig) -> Iterator[Finding]:
     try:
         specs = parse(source.documents, settings.allow_image)
     except LintError as error:
@@ -47,7 +47,7 @@ def _findings(source: Source, settings: Settings) -> Iterator[Finding]:
                     severity=rule.severity,
                     place=fault.place.name,
                     message=fault.message,
-                    mend=fault.mend or rule.mend,
+                    fix=fault.fix or rule.fix,
                     file=source.name,
                     line=source.line(fault.place.keys) if source.lines else 0,
                 )

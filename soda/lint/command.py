@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 from .check import check
-from .config import FORMATS, Settings, read_settings, rule_names
+from .config import FORMATS, LintConfig, read_config, rule_names
 from .errors import LintError
 from .findings import SEVERITIES
 from .report import REPORTS, explain, list_rules
@@ -60,7 +60,7 @@ def _run(parsed: argparse.Namespace) -> int:
     return int(any(each.severity in bad and each.suppressed is None for each in findings))
 
 
-def _settings(parsed: argparse.Namespace) -> Settings:
+def _settings(parsed: argparse.Namespace) -> LintConfig:
     """Put the command line over the file."""
     given = {
         "format": parsed.format,
@@ -69,7 +69,7 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         "allow_image": tuple(parsed.allow_image or ()),
         "fail_on": parsed.fail_on,
     }
-    settings = read_settings(parsed.config) if parsed.config else Settings()
+    settings = read_config(parsed.config) if parsed.config else LintConfig()
     return replace(settings, **{key: value for key, value in given.items() if value})
 
 

@@ -10,7 +10,7 @@ from .findings import SEVERITIES, Finding, Severity
 from .rules import RULES, UNUSED
 from .source import read
 
-__all__ = ["FORMATS", "Settings", "Suppression", "read_settings", "rule_names"]
+__all__ = ["FORMATS", "LintConfig", "Suppression", "read_config", "rule_names"]
 
 FORMATS = ("text", "json", "sarif", "github")
 
@@ -31,7 +31,7 @@ class Suppression:
 
 
 @dataclass(frozen=True)
-class Settings:
+class LintConfig:
     """How specs are checked."""
 
     format: str = "text"
@@ -56,7 +56,7 @@ class Settings:
                 rule.severity,
                 f"{each.rule} at {each.place}",
                 "the suppression matches nothing",
-                rule.mend,
+                rule.fix,
                 file=each.file,
                 line=each.line,
             )
@@ -79,7 +79,7 @@ def rule_names(names: Iterable[Any], whose: str) -> tuple[str, ...]:
     return names
 
 
-def read_settings(name: str) -> Settings:
+def read_config(name: str) -> LintConfig:
     """Read a file of settings.
 
     Raises:
@@ -96,7 +96,7 @@ def read_settings(name: str) -> Settings:
     entries = tree.get("suppress", [])
     if not isinstance(entries, list):
         raise LintError(f"{name}: suppress: expected a list, found {entries!r}")
-    return Settings(
+    return LintConfig(
         format=_one_of(tree.get("format", "text"), FORMATS, f"{name}: format"),
         select=rule_names(_words(tree, "select", name), f"{name}: select"),
         ignore=rule_names(_words(tree, "ignore", name), f"{name}: ignore"),

@@ -24,9 +24,7 @@ def list_rules() -> str:
 
 def explain(rule: Rule) -> str:
     """Return all that is known of a rule."""
-    return (
-        f"{rule.id} ({rule.severity}): {rule.summary}\n\n{getdoc(rule.check)}\n\nMend: {rule.mend}"
-    )
+    return f"{rule.id} ({rule.severity}): {rule.summary}\n\n{getdoc(rule.check)}\n\nFix: {rule.fix}"
 
 
 def _counts(findings: list[Finding]) -> dict[str, int]:
@@ -42,7 +40,7 @@ def _text(findings: list[Finding]) -> str:
     for each in findings:
         if each.suppressed is None:
             where = f"{each.file}:{each.line}: {each.severity} {each.rule}"
-            lines += [f"{where}: {each.place}: {each.message}", f"    {each.mend}"]
+            lines += [f"{where}: {each.place}: {each.message}", f"    {each.fix}"]
     counts = _counts(findings)
     words = [
         f"{n} {word}{'s' * (n != 1 and word != 'suppressed')}" for word, n in counts.items() if n
@@ -64,7 +62,7 @@ def _sarif(findings: list[Finding]) -> str:
                 "id": rule.id,
                 "shortDescription": {"text": rule.summary},
                 "fullDescription": {"text": getdoc(rule.check)},
-                "help": {"text": rule.mend},
+                "help": {"text": rule.fix},
                 "defaultConfiguration": {"level": rule.severity},
             }
             for rule in RULES.values()
@@ -86,7 +84,7 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": finding.severity,
-        "message": {"text": f"{finding.place}: {finding.message}; {finding.mend}"},
+        "message": {"text": f"{finding.place}: {finding.message}; {finding.fix}"},
         "locations": [
             {
                 "physicalLocation": {
@@ -108,7 +106,7 @@ def _github(findings: list[Finding]) -> str:
     words = {"error": "error", "warning": "warning", "note": "notice"}
     return "\n".join(
         f"::{words[f.severity]} file={_property(f.file)},line={max(f.line, 1)},"
-        f"title={_property(f.rule)}::{_data(f'{f.place}: {f.message}; {f.mend}')}"
+        f"title={_property(f.rule)}::{_data(f'{f.place}: {f.message}; {f.fix}')}"
         for f in findings
         if f.suppressed is None
     )

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
-from soda_components.generate import load_component
 
 import soda
+from soda_components.generate import load_component
 from tests.fakes.web import Reply, serve
 
 QUICK = {
@@ -87,7 +87,7 @@ def call(tmp_path):
 
 @pytest.fixture(scope="session")
 def configs(ready):
-    """Return the eight configs of preflight with nothing to mend; keywords change the teacher."""
+    """Return configs for preflight with nothing wrong in them; keywords change the teacher."""
 
     def make(registry, **teacher):
         return {

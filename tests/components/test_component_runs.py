@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl
+
+import soda
+from soda.artifacts.kinds import Comparison, Registration
 from soda_components.compare.component import compare
 from soda_components.eval.component import eval as evaluate
 from soda_components.import_student.component import import_student
@@ -18,9 +21,6 @@ from soda_components.train.component import train
 from soda_components.train_job.component import train_job
 from soda_components.watch.component import watch
 from soda_pipelines.local import start_runner
-
-import soda
-from soda.artifacts.kinds import Comparison, Registration
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 from kfp import compiler
-from soda_components import images
-from soda_components.generate import ROOT, load_component, names
 
 from soda import lint
 from soda.kubernetes.trainjob import Nodes
 from soda.stage import load_stage
 from soda.stages import STAGES
+from soda_components import images
+from soda_components.generate import ROOT, load_component, names
 
 NAMES = {name: name.replace("-", "_") for name in STAGES}
 AROUND = {"notify", "preflight", "train_job", "watch"}  # the stages

@@ -9,6 +9,7 @@ import threading
 import pytest
 import yaml
 from kfp import compiler, components
+
 from soda_components import generate
 
 REQUIRED = {"name", "stability", "dependencies", "lastVerified"}

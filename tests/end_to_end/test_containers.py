@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from kfp import dsl
+
 from soda_components import images
 from soda_pipelines.local import start_runner
-
 from tests.end_to_end.test_pipeline import write_recipe
 from tests.fakes.teacher import fake_teacher
 

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 import yaml
-from soda_pipelines.runs import prepare_run
-from soda_pipelines.submit import read_run
 
 from soda.cli import main
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.submit import read_run
 from tests.manifests.pods import pods
 from tests.manifests.rendered import ROOT, build, compose, objects
 

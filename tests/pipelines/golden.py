@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
+
 from soda_components.generate import readable
 from soda_pipelines.compile import compile_pipeline
 

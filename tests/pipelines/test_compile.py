@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from soda_components import images
-from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 
 from soda.errors import ConfigError
 from soda.lint import lint, load
+from soda_components import images
+from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from tests.pipelines.golden import GOLDEN, golden
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes"

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from kfp import dsl, local
+
 from soda_pipelines.display import Display, clock_time
 
 REFUSAL = "soda: prompts.jsonl: expected prompts, found none"

@@ -4,6 +4,7 @@ import contextlib
 import logging
 
 from kfp.local import logging_utils
+
 from soda_pipelines.local import start_runner
 
 

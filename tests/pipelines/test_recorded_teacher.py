@@ -5,9 +5,9 @@ import socket
 
 import httpx
 import pytest
-from soda_pipelines.recorded_teacher import PORT, serve
 
 from soda.errors import DataError
+from soda_pipelines.recorded_teacher import PORT, serve
 
 
 @pytest.fixture

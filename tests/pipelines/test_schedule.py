@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from soda_pipelines.cron import check_cron
 
 import soda
 from soda.cli import main
+from soda_pipelines.cron import check_cron
 from tests.fakes.kfp_api import kfp_api
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from soda_pipelines.runs import prepare_run
-from soda_pipelines.submit import read_run
 
 import soda
 from soda.cli import main
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.submit import read_run
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"

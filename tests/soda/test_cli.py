@@ -1,4 +1,4 @@
-"""The command line: one line and code 2 for what the user can mend."""
+"""The command line: one line and code 2 for what the user can put right."""
 
 import json
 import subprocess

@@ -9,7 +9,7 @@ UNUSED = "unused-suppression"
 
 
 def _unused(_: object) -> Faults:
-    """What was mended or renamed needs no exception, and one that stays hides the next fault.
+    """What was fixed or renamed needs no exception, and one that stays hides the next fault.
 
     It is found where suppressions are applied, after every spec was looked at.
     """
@@ -31,7 +31,7 @@ RULES: dict[str, Rule] = {
             UNUSED,
             "warning",
             "a suppression matches nothing: it would hide the next fault at that place",
-            "remove it, or mend its place",
+            "remove it, or fix its place",
             _unused,
         ),
     )

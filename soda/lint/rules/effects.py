@@ -27,7 +27,7 @@ def _cache_without_digest(spec: Spec) -> Faults:
     A secret in its environment shows that it talks to one. KFP's key holds inputs and image, and
     neither environment nor secrets: a new model behind the same name gives back the old answers.
     An input that speaks of a digest, revision, fingerprint or identity, in its name, description or
-    value, is taken as the mend, and so is a cache key of one's own. Keys that only open a bucket
+    value, is taken as the fix, and so is a cache key of one's own. Keys that only open a bucket
     (AWS_*, S3_*, ...) are not meant: what is read there is an artifact or a location.
     """
     for task, executor in spec.pods:

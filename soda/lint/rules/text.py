@@ -13,9 +13,9 @@ def _missing_description(spec: Spec) -> Faults:
 
     Looked at: the pipeline, its parameters, and the docstrings of Python components.
     """
-    mend = "give its function a docstring"
+    fix = "give its function a docstring"
     if not spec.description and not spec.is_component:
-        yield Fault(spec.place, "the pipeline has no description", mend)
+        yield Fault(spec.place, "the pipeline has no description", fix)
     for name, definition in spec.root.parameters.items():
         if not definition.get("description"):
             keys = spec.root.place.at("inputDefinitions", "parameters", name).keys
@@ -23,7 +23,7 @@ def _missing_description(spec: Spec) -> Faults:
             yield Fault(place, "the parameter has no description", "name it under 'Args:'")
     for executor in spec.executors.values():
         if not _documented(executor):
-            yield Fault(executor.place, "the component has no description", mend)
+            yield Fault(executor.place, "the component has no description", fix)
 
 
 def _documented(executor: Executor) -> bool:

@@ -43,7 +43,7 @@ def _dangling_input(spec: Spec) -> Faults:
     of an item, f"{item.name}"; and from a condition on dsl.OneOf, if no task reads that too.
     """
     for task in spec.tasks:
-        # What a setting reads is left to unthreaded-resource, whose mend is another.
+        # What a setting reads is left to unthreaded-resource, whose fix is another.
         settings = _settings(spec, task)
         for name in sorted(task.inputs.keys() - settings):
             if lost := _lost(spec, task, task.inputs[name]):
@@ -88,7 +88,7 @@ def _unknown_component(spec: Spec) -> Faults:
 def _unknown_executor(spec: Spec) -> Faults:
     """A component or a platform setting names an executor that the spec does not hold.
 
-    Settings for no executor are ignored in silence: no secret, no volume, no node selector.
+    LintConfig for no executor are ignored in silence: no secret, no volume, no node selector.
     """
     for component in spec.components.values():
         if component.executor and component.executor not in spec.labels:

@@ -119,7 +119,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(monkeypatch):
 def test_a_teacher_that_is_not_listed_is_suggested(recipe):
     found = checked(only(recipe, "teacher-gen", model="bigg"))["teacher"]
     assert found.outcome == "failed" and found.found.endswith("did you mean 'big'?")
-    assert "teacher-gen in the recipe" in found.mend
+    assert "teacher-gen in the recipe" in found.fix
 
 
 def test_a_wrong_key_fails(recipe, monkeypatch):
@@ -274,7 +274,7 @@ def test_a_store_and_a_registry_that_cannot_be_written_to_fail(tmp_path):
     found = checked({"register": {"name": "tiny", "registry": place}}, store=place)
     for name in ("store", "registry"):
         assert found[name].outcome == "failed"
-        assert "where this service account may create objects" in found[name].mend
+        assert "where this service account may create objects" in found[name].fix
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
@@ -342,7 +342,7 @@ def test_images_are_looked_up():
         found = checked({}, images=references)
     cpu, missing, private = (found[f"image {reference}"] for reference in references)
     assert (cpu.outcome, cpu.found) == ("ok", digest)
-    assert missing.outcome == "failed" and "push the image" in missing.mend
+    assert missing.outcome == "failed" and "push the image" in missing.fix
     assert private.outcome == "skipped" and "wants credentials" in private.found
 
 
@@ -450,7 +450,7 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
     assert "preflight: ok: recipe: 3 stages" in lines
-    assert "preflight:     to mend: the autoscaler has to add them" in lines
+    assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 
 def test_the_step_ends_with_one_line_and_code_2(recipe, tmp_path, capfd):

@@ -68,7 +68,7 @@ def test_text_names_file_line_rule_place_and_mend(run, spec):
     assert text.splitlines()[:2] == [
         f"{spec}:{line}: error unpinned-image: exec-work: "
         "image 'soda:latest' can change under its name",
-        f"    {image.mend}",
+        f"    {image.fix}",
     ]
     assert text.splitlines()[-1] == "1 error, 1 warning, 1 note"
 
@@ -111,7 +111,7 @@ def test_json(run, spec):
     assert code == 1 and tree["version"] == 1
     assert tree["counts"] == {"error": 1, "warning": 1, "note": 1, "suppressed": 0}
     assert {tuple(sorted(each)) for each in tree["findings"]} == {
-        ("file", "line", "mend", "message", "place", "rule", "severity", "suppressed")
+        ("file", "fix", "line", "message", "place", "rule", "severity", "suppressed")
     }
 
 
@@ -222,10 +222,10 @@ GOOD = {"rule": "no-retry", "place": "*", "reason": "why"}
 def test_wrong_settings_are_refused_in_one_line(tree, reason, run, spec, tmp_path):
     config = tmp_path / "lint.yaml"
     config.write_text(yaml.safe_dump(tree))
-    from soda.lint.config import read_settings
+    from soda.lint.config import read_config
 
     with pytest.raises(LintError, match=f"lint.yaml.*{reason}"):
-        read_settings(str(config))
+        read_config(str(config))
     code, text = run(spec, "--config", config)
     assert code == 2 and text.count("\n") == 1
 
@@ -301,7 +301,7 @@ def test_every_rule_is_listed_and_explained(run):
         code, text = run("--explain", name)
         assert code == 0
         assert text.startswith(f"{name} ({rule.severity}): {rule.summary}\n\n")
-        assert text.endswith(f"\n\nMend: {rule.mend}\n") and len(text.splitlines()) >= 5
+        assert text.endswith(f"\n\nFix: {rule.fix}\n") and len(text.splitlines()) >= 5
 
 
 def test_the_page_names_every_rule_with_its_severity_and_meaning():

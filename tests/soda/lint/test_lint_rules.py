@@ -9,7 +9,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from soda.lint import RULES, lint, load
 from soda.lint.check import check
-from soda.lint.config import Settings, Suppression
+from soda.lint.config import LintConfig, Suppression
 from soda.lint.source import read
 
 Documents = list[dict[str, Any]]
@@ -595,12 +595,12 @@ def test_a_fault_is_found(rule, place, different, edit, tmp_path):
         edit(documents)
         found = lint(documents)
     else:
-        found = check(read(str(file)), Settings(allow_image=allowed(rule)))
+        found = check(read(str(file)), LintConfig(allow_image=allowed(rule)))
         lines = file.read_text().splitlines()
         assert all(lines[each.line - 1].strip().endswith(":") or each.line > 1 for each in found)
     assert {(each.rule, each.place) for each in found} == {(rule, place)}
     assert {each.severity for each in found} == {RULES[rule].severity}
-    assert all(each.message and each.mend for each in found)
+    assert all(each.message and each.fix for each in found)
 
 
 def allowed(rule):
@@ -612,7 +612,7 @@ def test_a_sound_pipeline_passes(rule, different, tmp_path):
     assert rule in RULES
     file = tmp_path / "example.yaml"
     compiled(file, different)
-    assert check(read(str(file)), Settings(allow_image=allowed(rule))) == []
+    assert check(read(str(file)), LintConfig(allow_image=allowed(rule))) == []
 
 
 def test_every_rule_has_an_example():
@@ -632,19 +632,19 @@ def test_a_suppression_that_matches_nothing_is_a_finding(tmp_path):
     compiled(file, {"finish": safe})
     used = Suppression("no-limits", "exec-*", "batch nodes have no quota", "lint.yaml", 3)
     stale = Suppression("no-retry", "root/gone", "it was there once", "lint.yaml", 6)
-    found = check(read(str(file)), Settings(suppress=(used, stale)))
+    found = check(read(str(file)), LintConfig(suppress=(used, stale)))
     assert {each.rule: each.suppressed for each in found} == {
         "no-limits": "batch nodes have no quota",
         "no-requests": None,
     }
-    (unused,) = Settings(suppress=(used, stale)).unused(found)
+    (unused,) = LintConfig(suppress=(used, stale)).unused(found)
     assert (unused.rule, unused.severity, unused.place) == (
         "unused-suppression",
         "warning",
         "no-retry at root/gone",
     )
     assert (unused.file, unused.line) == ("lint.yaml", 6)
-    assert Settings(suppress=(stale,), ignore=("no-retry",)).unused(found) == []
+    assert LintConfig(suppress=(stale,), ignore=("no-retry",)).unused(found) == []
 
 
 @pytest.mark.parametrize(
@@ -663,7 +663,7 @@ def test_a_suppression_that_matches_nothing_is_a_finding(tmp_path):
 def test_a_prefix_ends_where_a_part_of_the_name_ends(image, prefix, fine, tmp_path):
     file = tmp_path / "example.yaml"
     compiled(file, {"last": component(read_rows, base_image=image)})
-    found = check(read(str(file)), Settings(allow_image=(prefix, "soda:1")))
+    found = check(read(str(file)), LintConfig(allow_image=(prefix, "soda:1")))
     assert [each.rule for each in found] == ([] if fine else ["image-not-allowed"])
 
 
@@ -726,7 +726,7 @@ def test_kubernetes_manifests_are_read_like_kfps_own_yaml(tmp_path):
 def test_lines_point_at_what_is_meant(tmp_path):
     file = tmp_path / "example.yaml"
     compiled(file, {"last": component(read_rows, base_image="soda"), "text": "it's"})
-    found = {each.rule: each.line for each in check(read(str(file)), Settings())}
+    found = {each.rule: each.line for each in check(read(str(file)), LintConfig())}
     lines = file.read_text().splitlines()
     assert lines[found["unpinned-image"] - 1].strip() == "image: soda"
     assert lines[found["quote-in-condition"] - 1].strip().startswith("condition:")
