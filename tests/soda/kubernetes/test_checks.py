@@ -1,7 +1,5 @@
 """What a run asks of its cluster before it begins, and what it is told."""
 
-import socket
-
 import pytest
 
 from soda.errors import ClusterError
@@ -25,16 +23,6 @@ def refusal(check, *arguments):
     text = str(refused.value)
     assert "\n" not in text and TOKEN not in text
     return text
-
-
-def test_a_pod_finds_its_api_and_its_namespace(cluster):
-    _, namespace = connect()
-    assert namespace == "team"
-
-
-def test_outside_of_a_cluster_there_is_nothing_to_ask(monkeypatch):
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert connect() is None
 
 
 def test_enough_nodes_are_counted(cluster, api):
@@ -159,17 +147,3 @@ def test_what_kubernetes_refuses_is_one_line(cluster, api, check, call):
     for method in ("GET", "POST"):
         cluster.fail(method, 403)
     assert refusal(check, api) == f"Kubernetes refused {call}: told to fail"
-
-
-def test_a_token_that_is_not_accepted_is_said_and_not_shown(cluster):
-    (cluster.folder / "token").write_text("canary-of-another")
-    text = refusal(gpu_nodes, connect()[0], Gpus())
-    assert text == "Kubernetes refused list_node: Unauthorized" and "canary" not in text
-
-
-def test_a_cluster_out_of_reach_is_one_line(cluster, monkeypatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(nobody.getsockname()[1]))
-        text = refusal(gpu_nodes, connect()[0], Gpus())
-    assert text.startswith("Kubernetes cannot be reached: ") and "refused" in text
