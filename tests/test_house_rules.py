@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,9 @@ def test_importing_soda_brings_in_nothing_heavy():
     code = f"import soda, soda.cli, sys; print(sorted({HEAVY!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_actions_of_others_are_pinned_by_digest():
+    files = [*(ROOT / ".github" / "workflows").iterdir(), ROOT / "action.yml"]
+    used = [each for file in files for each in re.findall(r"uses: (\S+)", file.read_text())]
+    assert used and all(re.fullmatch(r"[\w-]+/[\w/-]+@[0-9a-f]{40}", each) for each in used), used
