@@ -76,6 +76,7 @@ def _run(
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
+        print(f"containers: pulling {image}")
         client.images.pull(image)
     volumes = volumes | {folder: {"bind": folder, "mode": "rw"} for folder in folders}
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}

@@ -13,7 +13,7 @@ __all__ = ["INTERVAL", "progress", "say", "share_done"]
 INTERVAL = "SODA_PROGRESS_SECONDS"  # the variable that says how long it is between two plain lines
 _QUIET = os.environ.get("RANK", "0") != "0"  # of processes that train together one speaks
 _FORM = (
-    "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {elapsed} elapsed, "
+    "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_noinv_fmt}, {elapsed} elapsed, "
     "{remaining} left{postfix}"
 )
 _DONE = re.compile(r": \S+/\S+.* \((\d+) %\), .* left")

@@ -21,6 +21,14 @@ def test_a_line_says_how_far_it_is_and_what_the_work_adds(lines):
     assert ", , " not in last and last.endswith(" left, 5 under way")
 
 
+def test_a_slow_rate_is_a_rate_too(lines):
+    bar = progress("snapshot", total=8, unit="answers")
+    bar.start_t -= 40
+    bar.update(2)
+    bar.close()
+    assert lines()[-1].startswith("snapshot: 2/8 answers (25 %),  0.05 answers/s, 00:40 elapsed, ")
+
+
 def test_bytes_are_shown_in_large_units(lines):
     progress("download", total=2_500_000, unit="B", done=1_250_000).close()
     assert lines()[-1].startswith("download: 1.25M/2.50MB (50 %), ")
