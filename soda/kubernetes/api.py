@@ -1,6 +1,7 @@
 """The Kubernetes API from inside of a pod: its client, and every call of it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ class OutOfReach(ClusterError):  # noqa: N818 - it says what happened
 
 def connect() -> tuple[Any, str] | None:
     """Return a Kubernetes API client and this pod's namespace, or None outside of a cluster."""
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return None  # before the import, which needs soda-distill[kfp]
     from kubernetes import client, config
     from kubernetes.config import incluster_config
 
