@@ -45,11 +45,14 @@ test: $(SETUP)
 	$(RUN) -m mypy
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal
 
+# Under a minute, before a commit: format, lint, types, the rules of the house, and the tests beside
+# what changed since BASE. It leaves out the tests of what uses that, and those marked slow.
+BASE ?= HEAD
 check: $(SETUP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m 'not slow' $$($(RUN) tests/changed.py $(BASE))
 
 compile: $(SETUP)
 	for name in distill refresh compare; do $(RUN) -m soda compile --pipeline $$name || exit; done

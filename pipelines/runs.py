@@ -1,5 +1,6 @@
 """What is declared in YAML for a run or a schedule -> what a cluster is sent."""
 
+import functools
 import hashlib
 import json
 import re
@@ -78,10 +79,8 @@ def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
     Raises:
         ConfigError: the recipe is wrong, or a parameter is unknown, missing or of another type.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        compiled = Path(temporary) / "pipeline.yaml"
-        compile_pipeline(work.pipeline, compiled, volume=work.volume, nodes=work.nodes)
-        documents = list(yaml.load_all(compiled.read_bytes(), Loader=yaml.CSafeLoader))
+    compiled = _compiled(work.pipeline, work.volume, work.nodes)
+    documents = list(yaml.load_all(compiled, Loader=yaml.CSafeLoader))
     if not work.caching:
         _turn_caching_off(documents[0])
     declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -101,6 +100,15 @@ def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
         spec=yaml.dump_all(documents, Dumper=yaml.CSafeDumper),
         parameters=parameters,
     )
+
+
+@functools.cache
+def _compiled(pipeline: str, volume: bool, nodes: bool) -> str:
+    """Return a pipeline's spec; a file may declare many schedules of one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "pipeline.yaml"
+        compile_pipeline(pipeline, path, volume=volume, nodes=nodes)
+        return path.read_text(encoding="utf-8")
 
 
 def _check(parameters: Mapping[str, Any], declared: Mapping[str, Any], where: str) -> None:
