@@ -18,7 +18,8 @@ from soda.progress import share_done
 
 __all__ = ["Display", "clock_time"]
 
-_LINE_EVERY_SECONDS = 30.0  # of a step at work, where there is no terminal
+# Between two lines of a step at work, where there is no terminal: at first, and at most.
+_FIRST_SECONDS, _MOST_SECONDS = 30.0, 120.0
 # soda's own lines, such as `train: going on from checkpoint-1-20`, and none of kfp's
 _SAID = re.compile(r"[a-z][a-z-]*: (?!\w+\( name=)\S")
 _REUSED = ": nothing to do, reusing "
@@ -33,6 +34,7 @@ class _Step:
     title: str
     began: float
     shown: float  # when something was last shown of it
+    wait: float = _FIRST_SECONDS  # until something is shown again
     bar: Any = None
     note: str = ""
     is_failed: bool = True
@@ -146,8 +148,8 @@ class Display:
             return
         if step.bar is not None:
             _draw(step.bar, line)
-        elif self._clock() - step.shown >= _LINE_EVERY_SECONDS:
-            step.shown = self._clock()
+        elif (now := self._clock()) - step.shown >= step.wait:
+            step.shown, step.wait = now, min(2 * step.wait, _MOST_SECONDS)
             self._show(f"{step.title}: {line}")
 
     def _show(self, line: str) -> None:

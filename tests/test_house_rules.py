@@ -53,7 +53,9 @@ def test_imports_go_down_the_layers(path):
     found = set(imports(ast.parse(path.read_text()), top_level=False))
     assert "__future__" not in found, "annotations break component signatures"
     if parts[0] == "soda":
-        assert not {name for name in found if name.split(".")[0] in ("soda_components", "soda_pipelines")}
+        assert not {
+            name for name in found if name.split(".")[0] in ("soda_components", "soda_pipelines")
+        }
     if parts[0] != "soda" or parts[1] == "__init__":
         return
     mine = next(level for level, layer in enumerate(LAYERS) if parts[1] in layer)

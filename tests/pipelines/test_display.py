@@ -76,9 +76,10 @@ def test_of_a_step_that_crashes_the_last_lines_are_shown(show):
 
 
 def test_a_long_step_says_now_and_then_how_far_it_is(show):
-    says = [f"dpo: {n}/9 steps ({n} %), 1 steps/s, 00:01 elapsed, 00:02 left" for n in range(70)]
-    seen = show({"says": says})[0].splitlines()
-    assert len(seen) == 3 and seen[0].startswith("Talk: dpo: ")  # a line in 30 seconds
+    says = [f"dpo: {n}/9 steps ({n} %), 1 steps/s, 00:01 elapsed, 00:02 left" for n in range(400)]
+    *lines, last = show({"says": says})[0].splitlines()
+    shown = [int(line.removeprefix("Talk: dpo: ").partition("/")[0]) for line in lines]
+    assert shown == [29, 89, 209, 329] and last.startswith("Talk  ")
 
 
 def test_on_a_terminal_a_bar_moves_and_makes_room_for_the_line(show):
