@@ -39,7 +39,7 @@ RECIPE: dict[str, Any] = {
     "sft_epochs": 2,
     "epochs": 12,
     "batch_size": 8,
-    "batch_tokens": 200,
+    "micro_batch_tokens": 200,
     "check_every_steps": 3,
     "health": {"chosen_reward": "off", "accuracy": "off", "answers": 0},
 }

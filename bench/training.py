@@ -301,7 +301,7 @@ def measure(system: str, arguments: argparse.Namespace, size: str) -> dict[str, 
         examples = make_examples(arguments.pairs, config.vocab_size, arguments.scale)
         rate = matrix_rate("cuda" if cuda else "cpu")
         batch, recompute = TRL_BEST.get(size, (arguments.trl_batch, False))
-        tokens = arguments.batch_tokens or (16384 if cuda else 2048)
+        tokens = arguments.micro_batch_tokens or (16384 if cuda else 2048)
         if system.startswith("soda"):
             lean = system.endswith("lean")
             ran = soda_run(folder, examples, arguments.steps + 1, tokens, lean)
@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, help="in one step; on a GPU 64")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--scale", type=float, default=0.2, help="of the lengths; on a GPU 1")
-    parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--micro-batch-tokens", type=int)
     parser.add_argument("--trl-batch", type=int, default=8)
     parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)

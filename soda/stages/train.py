@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "train"]
 
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+_MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 _ROLLOUTS_AT_ONCE = 256
 _REFERENCE_CODE = ("soda.training.model.loading", "soda.training.objectives.reference")
 # What a method leaves to itself if the recipe says nothing. GAD's are those of its public scripts.
@@ -65,7 +65,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 class TrainConfig(Config):
     """SODA's training; the defaults are ours, as the paper does not publish its own."""
 
-    aside: ClassVar[tuple[str, ...]] = ("batch_tokens", "recompute_activations", "compile")
+    aside: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "recompute_activations", "compile")
 
     method: Literal["soda", "seqkd", "gad"] = Field(
         "soda",
@@ -102,7 +102,7 @@ class TrainConfig(Config):
         "float32", description="bf16 rounds most of a short run at a small rate away"
     )
     seed: int = Field(0, ge=0)
-    batch_tokens: int | None = Field(
+    micro_batch_tokens: int | None = Field(
         None, ge=1, description="at once on a device, halved until they fit; 16384, on a CPU 2048"
     )
     recompute_activations: Literal["auto", "on", "off"] = Field(
@@ -200,7 +200,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Mod
             rollout=_Rollout(chat, config, interrupt),
             load=load,
         )
-        stopped = trainer.run(_phases(config, _batch_tokens(policy, rows, config, settings)))
+        stopped = trainer.run(_phases(config, _micro_batch_tokens(policy, rows, config, settings)))
         trained = trained_model(policy, model.path, config.lora, processes)
         if writer is not None:
             writer.facts.update(
@@ -220,14 +220,14 @@ def _longest(examples: "list[Example]", config: TrainConfig) -> int:
     return max(len(one.prompt) + max(rollout, *map(len, one.answers)) for one in examples)
 
 
-def _batch_tokens(
+def _micro_batch_tokens(
     policy: "Policy", examples: "list[Example]", config: TrainConfig, settings: "Settings"
 ) -> int:
     """Return how many tokens to train on at once: what the recipe says, or what fits."""
     from soda.training.model.memory import fit
     from soda.training.run.optimizer import make_optimizer, restore_float32
 
-    wanted = config.batch_tokens or _BATCH_TOKENS[policy.device.type]
+    wanted = config.micro_batch_tokens or _MICRO_BATCH_TOKENS[policy.device.type]
     if not settings.half:
         return wanted
     optimizer = make_optimizer(policy, 0.0, 0.0, half=True)
@@ -363,7 +363,7 @@ def _settings(config: TrainConfig, *, half: bool) -> "Settings":
     )
 
 
-def _phases(config: TrainConfig, batch_tokens: int) -> "list[Phase]":
+def _phases(config: TrainConfig, micro_batch_tokens: int) -> "list[Phase]":
     from soda.training.run.loop import Phase
 
     shared = config.model_dump(include={"batch_size", "warmup_share", "max_grad_norm", "seed"})
@@ -375,7 +375,7 @@ def _phases(config: TrainConfig, batch_tokens: int) -> "list[Phase]":
         wanted.append(("discriminator", ours.discriminator_learning_rate, epochs))
     wanted.append((main, config.learning_rate, config.epochs))
     return [
-        Phase(number, name, rate, epochs, batch_tokens=batch_tokens, **shared)
+        Phase(number, name, rate, epochs, micro_batch_tokens=micro_batch_tokens, **shared)
         for number, (name, rate, epochs) in enumerate(wanted)
         if epochs
     ]

@@ -50,7 +50,7 @@ def test_gradients_equal_plain_float32(kind, compiled):
     make_optimizer(policy, 0.0, 0.0, half=True)
     if compiled:
         policy.compile_layers()
-    loss, _ = policy(policy.batch(PAIRS).to("cuda"), dpo(PAIRS))
+    loss, _ = policy(policy.micro_batch(PAIRS).to("cuda"), dpo(PAIRS))
     loss.backward()
     found = gradients(policy.model)
     whole = torch.cat([grad.flatten() for grad in expected.values()])
@@ -63,7 +63,7 @@ def test_reference_and_first_forward_round_alike():
     make_optimizer(policy, 0.0, 0.0, half=True)
     policy.compile_layers()
     frozen = policy.answer_logps(PAIRS)
-    batch = policy.batch(PAIRS).to("cuda")
+    batch = policy.micro_batch(PAIRS).to("cuda")
     again = answer_logps(policy(batch).detach(), batch.lengths_A)
     torch.testing.assert_close(again, frozen, rtol=0, atol=1e-5)
 

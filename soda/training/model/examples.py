@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from soda.rows import Pair
 from soda.student.chat import ChatFormat
 
-__all__ = ["Example", "Ids", "plan_batches", "tokenize"]
+__all__ = ["Example", "Ids", "plan_micro_batches", "tokenize"]
 
 Ids = NDArray[np.int32]  # a fifth of the memory of a list of ints
 
@@ -54,7 +54,7 @@ def tokenize(pair: Pair, chat: ChatFormat) -> Example:
     )
 
 
-def plan_batches(
+def plan_micro_batches(
     examples: Sequence[Example], most_tokens: int, multiple_of: int = 1
 ) -> list[list[Example]]:
     """Cut examples into batches of at most so many tokens, as few and as even as can be.

@@ -59,7 +59,7 @@ def _heaviest(examples: Sequence[Example], tokens: int) -> list[Example]:
 def _fits(policy: Policy, examples: list[Example]) -> bool:
     try:
         for _ in range(2):  # the second time there are gradients already
-            loss, _ = policy(policy.batch(examples).to(policy.device), sft(examples))
+            loss, _ = policy(policy.micro_batch(examples).to(policy.device), sft(examples))
             loss.backward()
     except torch.OutOfMemoryError:
         return False

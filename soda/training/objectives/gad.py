@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from soda.training.model.batch import Batch
-from soda.training.model.examples import Example, plan_batches
+from soda.training.model.examples import Example, plan_micro_batches
 from soda.training.model.head import Objective, Sums
+from soda.training.model.micro_batch import MicroBatch
 from soda.training.model.policy import Policy
 from soda.training.model.processes import Processes
 from soda.training.objectives.adversarial import Adversarial
-from soda.training.run.loop import Turn, accumulate, clip, local_batches
+from soda.training.run.loop import Turn, accumulate, clip, local_micro_batches
 
 __all__ = ["Adversary", "Discriminator", "Rollout", "advantages", "bradley_terry", "grpo"]
 
@@ -43,11 +43,11 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(words.shape[1], 1, bias=False, device=words.device)
         nn.init.zeros_(self.head.weight)
 
-    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
+    def micro_batch(self, examples: Sequence[Example], temperature: float = 1.0) -> MicroBatch:
         """Return a batch for this model, still on the CPU."""
-        return self.body.batch(examples, temperature)
+        return self.body.micro_batch(examples, temperature)
 
-    def forward(self, batch: Batch, objective: Objective) -> tuple[Tensor, Sums]:
+    def forward(self, batch: MicroBatch, objective: Objective) -> tuple[Tensor, Sums]:
         """Return the objective's loss and sums, from the score of each answer: (A,)."""
         last_AE = self.body.hidden(batch).flatten(0, 1)[batch.last_A]
         return objective(batch.examples, self.head(last_AE)[:, 0].float(), batch.lengths_A)
@@ -136,7 +136,7 @@ class Adversary:
     rollout: Rollout
     settings: Adversarial
     max_grad_norm: float
-    batch_tokens: int
+    micro_batch_tokens: int
     interrupted: Callable[[], bool]
 
     def turn(self, step: int, pairs: Sequence[Example]) -> Turn | None:
@@ -166,7 +166,9 @@ class Adversary:
             rewards.update(zip([example.id for example in examples], scores, strict=True))
             return told(examples, scores_A, lengths_A)
 
-        batches = local_batches(self.discriminator, judged, self.processes, self.batch_tokens)
+        batches = local_micro_batches(
+            self.discriminator, judged, self.processes, self.micro_batch_tokens
+        )
         sums = accumulate(self.discriminator, self.processes, batches, objective, self.interrupted)
         if sums is None:
             return None
@@ -188,8 +190,8 @@ class Adversary:
     def _frozen_logps(self, rollouts: Sequence[Example]) -> dict[str, Tensor]:
         """Return the log-probability of each rollout token as the frozen model samples."""
         found = {}
-        for examples in plan_batches(rollouts, self.batch_tokens):
-            batch = self.frozen.batch(examples, self.settings.temperature)
+        for examples in plan_micro_batches(rollouts, self.micro_batch_tokens):
+            batch = self.frozen.micro_batch(examples, self.settings.temperature)
             logps_N = self.frozen(batch.to(self.processes.device))
             lengths = [example.answer_tokens for example in examples]
             for example, logps in zip(examples, logps_N.split(lengths), strict=True):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load, save
 
 from soda.progress import progress
-from soda.training.model.examples import Example, plan_batches
+from soda.training.model.examples import Example, plan_micro_batches
 from soda.training.model.policy import Policy
 from soda.training.model.processes import Processes
 from soda.training.objectives.losses import Logps
@@ -21,13 +21,15 @@ def logps_of_answers(
     policy: Policy,
     examples: Sequence[Example],
     processes: Processes,
-    batch_tokens: int,
+    micro_batch_tokens: int,
     done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[tuple[str, list[float]]]:
     """Yield each example's id and its answers' log-probabilities, of this process's share."""
     by_length = sorted(examples, key=len)
     for start in range(0, len(by_length), _WINDOW):
-        batches = plan_batches(by_length[start : start + _WINDOW], batch_tokens, processes.count)
+        batches = plan_micro_batches(
+            by_length[start : start + _WINDOW], micro_batch_tokens, processes.count
+        )
         for batch in batches[processes.index :: processes.count]:
             # all processes have to take the same number of turns, as they share the weights
             found = policy.answer_logps(batch or by_length[:1]).tolist()
@@ -46,7 +48,7 @@ class Reference:
 
     @classmethod
     def compute(
-        cls, policy: Policy, pairs: Sequence[Example], processes: Processes, batch_tokens: int
+        cls, policy: Policy, pairs: Sequence[Example], processes: Processes, micro_batch_tokens: int
     ) -> "Reference":
         """Run the model once over all pairs; each process takes a share."""
         bar = progress("reference", total=len(pairs), unit="pairs")
@@ -54,7 +56,7 @@ class Reference:
             policy,
             pairs,
             processes,
-            batch_tokens,
+            micro_batch_tokens,
             lambda count: bar.update(count * processes.count),
         )
         logps = dict(processes.gather(list(found)))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from soda.progress import progress
-from soda.training.model.batch import Batch
-from soda.training.model.examples import Example, plan_batches
+from soda.training.model.examples import Example, plan_micro_batches
 from soda.training.model.head import Objective, Sums
+from soda.training.model.micro_batch import MicroBatch
 from soda.training.model.processes import Processes, whole
 from soda.training.run.checkpoint import Position
 from soda.training.run.metrics import peak_memory_gib
@@ -28,7 +28,7 @@ __all__ = [
     "ahead",
     "clip",
     "learning_rate",
-    "local_batches",
+    "local_micro_batches",
     "run_phase",
     "step_plan",
 ]
@@ -45,7 +45,7 @@ class Phase:
     learning_rate: float
     epochs: int
     batch_size: int  # pairs a step, over all processes
-    batch_tokens: int  # at once on one process: memory and speed, not the result
+    micro_batch_tokens: int  # at once on one process: memory and speed, not the result
     warmup_share: float
     max_grad_norm: float
     seed: int
@@ -58,13 +58,13 @@ class Phase:
 class Trainee(Protocol):
     """A module that is trained: the policy, or GAD's discriminator."""
 
-    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
+    def micro_batch(self, examples: Sequence[Example], temperature: float = 1.0) -> MicroBatch:
         """Return a batch for it, still on the CPU."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Return its weights."""
 
-    def __call__(self, batch: Batch, objective: Objective) -> Any:
+    def __call__(self, batch: MicroBatch, objective: Objective) -> Any:
         """Return the objective's loss and sums."""
 
 
@@ -105,23 +105,23 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def local_batches(
+def local_micro_batches(
     trainee: Trainee,
     examples: Sequence[Example],
     processes: Processes,
-    batch_tokens: int,
+    micro_batch_tokens: int,
     temperature: float = 1.0,
-) -> list[tuple[Batch, float]]:
+) -> list[tuple[MicroBatch, float]]:
     """Return this process's batches of one step on its device, and what each weighs.
 
     A process that has fewer than the others takes a turn that weighs nothing, as all take part in
     sharing weights and adding gradients up.
     """
-    batches = plan_batches(examples, batch_tokens, processes.count)
+    batches = plan_micro_batches(examples, micro_batch_tokens, processes.count)
     mine = batches[processes.index :: processes.count]
     return [
         (
-            trainee.batch(batch or examples[:1], temperature).to(processes.device),
+            trainee.micro_batch(batch or examples[:1], temperature).to(processes.device),
             1.0 if batch else 0.0,
         )
         for batch in mine
@@ -144,7 +144,7 @@ def ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[in
 def accumulate(
     trainee: Trainee,
     processes: Processes,
-    batches: Sequence[tuple[Batch, float]],
+    batches: Sequence[tuple[MicroBatch, float]],
     objective: Objective,
     interrupted: Callable[[], bool],
 ) -> Sums | None:
@@ -199,12 +199,12 @@ def run_phase(
     plan = phase.plan(len(examples))
     bar = progress(phase.name, total=len(plan), unit="steps", done=start)
 
-    def prepare(step: int) -> tuple[Turn, list[tuple[Batch, float]]] | None:
+    def prepare(step: int) -> tuple[Turn, list[tuple[MicroBatch, float]]] | None:
         turn = turn_of(step, [examples[place] for place in plan[step]])
         if turn is None:
             return None
-        tokens = phase.batch_tokens
-        batches = local_batches(trainee, turn.examples, processes, tokens, turn.temperature)
+        tokens = phase.micro_batch_tokens
+        batches = local_micro_batches(trainee, turn.examples, processes, tokens, turn.temperature)
         return turn, batches
 
     begun = time.monotonic()

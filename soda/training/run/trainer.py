@@ -207,7 +207,7 @@ class _PhaseRun:
             trainer.rollout,
             trainer.settings.adversarial,
             phase.max_grad_norm,
-            phase.batch_tokens,
+            phase.micro_batch_tokens,
             self.interrupted,
         )
 
@@ -240,7 +240,9 @@ class _PhaseRun:
                 storage.write_atomically(trainer.work / name, data)
             return Reference.from_bytes(data, pairs)
         assert self._begun is None, "a phase's first checkpoint comes after its reference"
-        reference = Reference.compute(self._policy, pairs, trainer.processes, phase.batch_tokens)
+        reference = Reference.compute(
+            self._policy, pairs, trainer.processes, phase.micro_batch_tokens
+        )
         if trainer.processes.main:
             data = reference.to_bytes(pairs)
             storage.write_atomically(trainer.work / name, data)
@@ -328,7 +330,7 @@ class _PhaseRun:
             self._policy,
             trainer.validation,
             trainer.processes,
-            self._phase.batch_tokens,
+            self._phase.micro_batch_tokens,
             self._may_go_on,
         )
         policy = dict(trainer.processes.gather(list(found)))

@@ -17,7 +17,7 @@ RECIPE = {
     "learning_rate": 1e-3,
     "epochs": 2,
     "batch_size": 8,
-    "batch_tokens": 100,
+    "micro_batch_tokens": 100,
     "check_every_steps": 2,
     "health": {"chosen_reward": "warn"},
 }
@@ -71,8 +71,8 @@ def test_sft_warm_up_comes_first_and_dpo_still_starts_at_ln_2(made, tmp_path):
 
 
 def test_accumulation_1x8_equals_8x1(made, tmp_path):
-    whole = train(made, tmp_path / "whole", batch_tokens=100_000)
-    pieces = train(made, tmp_path / "pieces", batch_tokens=1)
+    whole = train(made, tmp_path / "whole", micro_batch_tokens=100_000)
+    pieces = train(made, tmp_path / "pieces", micro_batch_tokens=1)
     assert losses(whole) == pytest.approx(losses(pieces), abs=1e-5)
 
 

@@ -74,7 +74,7 @@ def gradients(module):
 def our_gradients(policy, batches, objective):
     """Return the gradients of a step's batches, added up, by the names in the model."""
     for batch in batches:
-        loss, _ = policy(policy.batch(batch), objective)
+        loss, _ = policy(policy.micro_batch(batch), objective)
         loss.backward()
     return gradients(policy.model)
 

@@ -106,7 +106,7 @@ def test_adapters_are_trained_in_half_precision_too():
     add_adapters(model, LORA)
     optimizer = make_optimizer(model, 1e-3, 0.0, half=True)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
-    loss, _ = (policy := policy_of(model))(policy.batch(PAIRS), dpo(PAIRS))
+    loss, _ = (policy := policy_of(model))(policy.micro_batch(PAIRS), dpo(PAIRS))
     loss.backward()
     before = [optimizer.exact(weight) for weight in model.parameters() if weight.requires_grad]
     optimizer.step()

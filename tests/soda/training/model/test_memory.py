@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from soda.errors import ModelError
-from soda.training.model.batch import pack
 from soda.training.model.examples import Example
 from soda.training.model.memory import fit
+from soda.training.model.micro_batch import pack
 from tests.soda.training.plain import Silent
 
 EXAMPLES = [Example.of(str(number), range(100), range(150), range(150)) for number in range(60)]
@@ -27,7 +27,7 @@ class Cramped(Silent):
         self.recomputes = True
         self.room = self.recomputing
 
-    def batch(self, examples):
+    def micro_batch(self, examples):
         return pack(examples, LONGEST)
 
     def forward(self, batch, objective):

@@ -59,7 +59,7 @@ def test_a_score_is_of_the_last_token_whatever_is_beside_it(policy):
         found["scores"] = scores_A
         return scores_A.sum(), {}
 
-    discriminator(discriminator.batch(PAIRS), note)
+    discriminator(discriminator.micro_batch(PAIRS), note)
     expected = []
     for pair in PAIRS:
         for answer in pair.answers:
@@ -71,7 +71,7 @@ def test_a_score_is_of_the_last_token_whatever_is_beside_it(policy):
 
 def test_an_untrained_discriminator_scores_0(policy):
     discriminator = Discriminator(policy)
-    loss, _ = discriminator(discriminator.batch(ROLLOUTS), bradley_terry(ROLLOUTS))
+    loss, _ = discriminator(discriminator.micro_batch(ROLLOUTS), bradley_terry(ROLLOUTS))
     assert float(loss.detach()) == pytest.approx(math.log(2))
     loss.backward()
     assert discriminator.head.weight.grad.norm() > 0
@@ -94,7 +94,9 @@ def test_grpo_is_the_policy_gradient_and_the_kl(policy):
         ).detach()
         for one in ROLLOUTS
     }
-    loss, sums = policy(policy.batch(ROLLOUTS, temperature), grpo(ROLLOUTS, advantage, frozen, kl))
+    loss, sums = policy(
+        policy.micro_batch(ROLLOUTS, temperature), grpo(ROLLOUTS, advantage, frozen, kl)
+    )
     loss.backward()
     found = gradients(policy.model)
 
@@ -146,7 +148,7 @@ def test_a_turn_changes_no_weight_until_it_is_finished():
     assert float(turn.sums["rollout_tokens"]) == pytest.approx((9 + 7) / 3)
     after = one.discriminator.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    _, sums = one.policy(one.policy.batch(turn.examples, 0.8), turn.objective)
+    _, sums = one.policy(one.policy.micro_batch(turn.examples, 0.8), turn.objective)
     assert sums["kl"].item() == pytest.approx(0, abs=1e-6)  # it is the frozen one still
     turn.finish()
     assert not torch.equal(after["head.weight"], before["head.weight"])

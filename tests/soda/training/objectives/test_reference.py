@@ -19,9 +19,9 @@ def expected():
     return plain_logps(tiny("llama"), PAIRS).view(-1, 2)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 30, 1000])
-def test_logps_are_the_models_however_they_are_batched(policy, expected, batch_tokens):
-    reference = Reference.compute(policy, PAIRS, Processes(), batch_tokens)
+@pytest.mark.parametrize("micro_batch_tokens", [1, 30, 1000])
+def test_logps_are_the_models_however_they_are_batched(policy, expected, micro_batch_tokens):
+    reference = Reference.compute(policy, PAIRS, Processes(), micro_batch_tokens)
     logps = reference.of(PAIRS, "cpu")
     torch.testing.assert_close(logps.chosen, expected[:, 0], rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(logps.rejected, expected[:, 1], rtol=1e-5, atol=1e-4)

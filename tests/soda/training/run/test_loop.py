@@ -15,7 +15,7 @@ from soda.training.run.loop import (
     ahead,
     clip,
     learning_rate,
-    local_batches,
+    local_micro_batches,
     run_phase,
     step_plan,
 )
@@ -37,7 +37,7 @@ PHASE = Phase(
     learning_rate=1e-3,
     epochs=2,
     batch_size=4,
-    batch_tokens=40,
+    micro_batch_tokens=40,
     warmup_share=0.3,
     max_grad_norm=0.35,
     seed=3,
@@ -168,7 +168,7 @@ def test_figures_are_means_over_the_pairs_of_a_step():
     pairs = [PAIRS[place] for place in PHASE.plan(len(PAIRS))[0]]
     policy = policy_of(tiny("llama"))
     with torch.no_grad():
-        _, sums = policy(policy.batch(pairs), dpo(pairs))
+        _, sums = policy(policy.micro_batch(pairs), dpo(pairs))
     (_, figures), *others = watcher.reached_
     assert not others
     for key, value in sums.items():
@@ -249,13 +249,13 @@ class OneOf:
         self.synced.append(on)
 
 
-@pytest.mark.parametrize(("count", "batch_tokens"), [(2, 40), (3, 1000), (8, 1000), (4, 1)])
-def test_processes_share_a_step_out(count, batch_tokens):
+@pytest.mark.parametrize(("count", "micro_batch_tokens"), [(2, 40), (3, 1000), (8, 1000), (4, 1)])
+def test_processes_share_a_step_out(count, micro_batch_tokens):
     policy = policy_of(tiny("llama"))
     found, turns, losses = [], set(), 0.0
     for index in range(count):
         process = OneOf(index, count)
-        batches = local_batches(policy, PAIRS, process, batch_tokens)
+        batches = local_micro_batches(policy, PAIRS, process, micro_batch_tokens)
         turns.add(len(batches))
         found += [one.id for batch, weight in batches if weight for one in batch.examples]
         losses += accumulate(policy, process, batches, dpo(PAIRS), lambda: False)["loss"]
@@ -264,7 +264,7 @@ def test_processes_share_a_step_out(count, batch_tokens):
     assert len(turns) == 1  # or one would wait for ever
     mean = {name: grad / count for name, grad in gradients(policy.model).items()}
     assert_same_gradients(mean, our_gradients(policy, [PAIRS], dpo(PAIRS)), 1e-5)
-    _, sums = policy(policy.batch(PAIRS), dpo(PAIRS))
+    _, sums = policy(policy.micro_batch(PAIRS), dpo(PAIRS))
     torch.testing.assert_close(losses, sums["loss"])
 
 
@@ -272,10 +272,10 @@ def test_clipping_returns_the_norm_from_before():
     policy = policy_of(tiny("llama"))
     expected = our_gradients(policy, [PAIRS], dpo(PAIRS))
     norm = torch.stack([grad.norm() for grad in expected.values()]).norm()
-    policy(policy.batch(PAIRS), dpo(PAIRS))[0].backward()
+    policy(policy.micro_batch(PAIRS), dpo(PAIRS))[0].backward()
     torch.testing.assert_close(clip(policy, 0.1), norm)
     half = {name: grad * 0.1 / norm for name, grad in expected.items()}
     assert_same_gradients(gradients(policy.model), half, 1e-4)
-    policy(policy.batch(PAIRS), dpo(PAIRS))[0].backward()
+    policy(policy.micro_batch(PAIRS), dpo(PAIRS))[0].backward()
     clip(policy, 1e6)
     assert_same_gradients(gradients(policy.model), expected, 1e-6)

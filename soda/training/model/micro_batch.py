@@ -19,11 +19,11 @@ from torch import Tensor
 from soda.training.model.attention import Packing
 from soda.training.model.examples import Example
 
-__all__ = ["Batch", "pack", "pad"]
+__all__ = ["MicroBatch", "pack", "pad"]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MicroBatch:
     """One forward's input; answers stand in the order of the examples."""
 
     examples: list[Example]
@@ -35,7 +35,7 @@ class Batch:
     lengths_A: Tensor  # tokens of each answer
     temperature: float = 1.0  # that logits are divided by, where answers were sampled so
 
-    def to(self, device: Any) -> "Batch":
+    def to(self, device: Any) -> "MicroBatch":
         """Return it on another device."""
 
         def move(value: Any) -> Any:
@@ -44,7 +44,7 @@ class Batch:
                 return value.to(device, non_blocking=True)
             return value.to(device) if isinstance(value, Packing) else value
 
-        return Batch(
+        return MicroBatch(
             self.examples,
             move(self.ids_RT),
             {key: move(value) for key, value in self.inputs.items()},
@@ -56,7 +56,7 @@ class Batch:
         )
 
 
-def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Batch:
+def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> MicroBatch:
     """Put examples one behind the other, each prompt once.
 
     Args:
@@ -84,7 +84,7 @@ def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Bat
     position.append(np.arange(filling))
     layout = [(len(one.prompt), [len(answer) for answer in one.answers]) for one in examples]
     packing = Packing([*layout, (filling, [])] if filling else layout, max(longest, multiple_of))
-    return Batch(
+    return MicroBatch(
         list(examples),
         _tensor(ids)[None],
         {"position_ids": _tensor(position)[None], "packing": packing},
@@ -95,7 +95,7 @@ def pack(examples: Sequence[Example], longest: int, multiple_of: int = 1) -> Bat
     )
 
 
-def pad(examples: Sequence[Example], padding: int) -> Batch:
+def pad(examples: Sequence[Example], padding: int) -> MicroBatch:
     """Give every answer a row of its own, with its prompt."""
     rows = [(example.prompt, answer) for example in examples for answer in example.answers]
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
@@ -108,7 +108,7 @@ def pad(examples: Sequence[Example], padding: int) -> Batch:
         mask[r, :end] = 1  # from lengths, never from ids: the padding may equal the end of turn
         predictor.append(np.arange(len(answer)) + r * width + len(prompt) - 1)
         last.append(r * width + end - 1)
-    return Batch(
+    return MicroBatch(
         list(examples),
         torch.from_numpy(ids),
         {"attention_mask": torch.from_numpy(mask)},

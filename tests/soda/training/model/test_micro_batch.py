@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from soda.training.model.batch import pack, pad
 from soda.training.model.examples import Example
+from soda.training.model.micro_batch import pack, pad
 
 EXAMPLES = [  # token 1 is both pad and end of turn
     Example.of("a", [5, 6, 7], [9, 1], [1]),
