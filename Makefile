@@ -103,7 +103,6 @@ bench: $(SETUP) $(VENV)/.student
 	$(RUN) -m bench.training --model build/bench/base
 	$(RUN) -m bench.methods --model build/bench/base
 	$(RUN) -m bench.snapshot --model build/bench/base
-	$(RUN) -m bench.train_soak
 	$(RUN) -m bench.startup
 	$(RUN) -m bench.http_stack
 	$(RUN) -m bench.teacher

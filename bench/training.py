@@ -133,14 +133,11 @@ class _Clock:
         self.ends: list[float] = []
         self.losses: list[float] = []
 
-    def interrupted(self) -> bool:
-        return False
-
-    def sees(self, position: Any, steps: int, figures: dict[str, float]) -> bool:
-        self.losses.append(figures["loss"])
+    def sees(self, position: Any, figures: Any) -> bool:
+        self.losses.append(figures.loss)
         return True
 
-    def reached(self, position: Any, steps: int, figures: dict[str, float]) -> bool:
+    def reached(self, position: Any, figures: Any) -> bool:
         self.tick()
         return True
 
@@ -153,40 +150,40 @@ def soda_run(folder: Path, examples: list[Any], steps: int, tokens: int, lean: b
     """Train with our loop."""
     import torch
 
+    from soda.training.config import TrainConfig
     from soda.training.model.loading import load_policy
     from soda.training.model.processes import Processes
-    from soda.training.objectives.losses import dpo_loss
-    from soda.training.objectives.objectives import preference
+    from soda.training.objectives.preference import preference_phase
     from soda.training.objectives.reference import Reference
-    from soda.training.run.loop import Phase, Turn, run_phase
+    from soda.training.run.interrupt import Interrupt
+    from soda.training.run.loop import run_phase
     from soda.training.run.optimizer import make_optimizer
+    from soda.training.run.phase import Setup, Start
 
+    config = TrainConfig.parse(
+        {
+            "batch_size": len(examples),
+            "optimizer": {"warmup_share": 0.0, "max_grad_norm": 1.0},
+            "device": {"recompute_activations": "on" if lean else "off"},
+        }
+    )
     processes = Processes()
     longest = max(len(one.prompt) + max(map(len, one.answers)) for one in examples)
-    policy = load_policy(folder, 0, longest, processes, recompute=lean, compiled=True)
-    half = processes.device.type == "cuda"
-    optimizer = make_optimizer(policy, 1e-6, 0.0, half=half)
-    if half:
+    policy = load_policy(folder, 0, longest, processes, config)
+    optimizer = make_optimizer(policy, 1e-6, 0.0, half=processes.half)
+    if processes.half:
         Reference.compute(policy, examples, processes, tokens)  # compiles
     begin = time.perf_counter()
     reference = Reference.compute(policy, examples, processes, tokens)
     _synchronize()
     referring = time.perf_counter() - begin
-    objective_of = preference(dpo_loss, 0.1, reference)
-    phase = Phase(0, "dpo", 1e-6, steps, len(examples), tokens, 0.0, 1.0, 0)
+    chat: Any = None  # nothing is sampled
+    setup = Setup(config, policy, chat, processes, examples, [], folder, Interrupt())
+    phase = preference_phase(setup, 1e-6, steps)
     clock = _Clock()
-    if half:
+    if processes.half:
         torch.cuda.reset_peak_memory_stats()
-    run_phase(
-        phase,
-        lambda step, pairs: Turn(pairs, objective_of(pairs)),
-        policy,
-        optimizer,
-        processes,
-        examples,
-        start=0,
-        watcher=clock,
-    )
+    run_phase(setup, phase, 0, Start(0, reference, {"policy": optimizer}, tokens), clock)
     return clock, referring
 
 

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args, get_origin
 import docstring_parser
 import yaml
 from kfp import compiler
-from pydantic import BaseModel
 
 from soda import __version__
 
@@ -152,22 +151,24 @@ def _config(stage: str) -> Iterator[str]:
         yield _table(["key", "type", "default", "what it is"], rows)
 
 
-def _fields(fields: Any, group: str = "") -> Iterator[list[str]]:
+def _fields(fields: Any, path: str = "") -> Iterator[list[str]]:
     """Return a row for each field; a group of fields has a row for each of its own."""
+    from soda.config import group_name, groups_of, summary, values_of
+
     for key, field in fields.items():
-        inner = next(filter(_is_group, [field.annotation, *get_args(field.annotation)]), None)
-        if inner is None:
+        groups = groups_of(field.annotation)
+        if not groups:
             default = "required" if field.is_required() else f"`{field.default!r}`"
+        elif len(groups) > 1:
+            default = f"`{field.default.name!r}`"
         else:
             default = "`None`" if field.default is None else ""
-        kind = "group" if inner else _annotation(field.annotation)
-        yield [f"`{group}{key}`", kind, default, field.description]
-        if inner:
-            yield from _fields(inner.model_fields, f"{group}{key}.")
-
-
-def _is_group(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        kind = "group" if groups else _annotation(field.annotation)
+        yield [f"`{path}{key}`", kind, default, field.description]
+        for group in groups:
+            if len(groups) > 1:
+                yield [f"`{path}{key}={group_name(group)}`", "group", "", summary(group)]
+            yield from _fields(values_of(group), f"{path}{key}.")
 
 
 def _annotation(annotation: Any) -> str:

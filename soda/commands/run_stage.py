@@ -4,12 +4,20 @@ import argparse
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from pydantic import BaseModel
 
 from soda.artifacts.artifact import Artifact
-from soda.config import Config, assign, load_recipe, parse_assignment
+from soda.config import (
+    Config,
+    assign,
+    group_name,
+    groups_of,
+    load_recipe,
+    parse_assignment,
+    summary,
+    values_of,
+)
 from soda.stage import load_stage, run
 from soda.stages import STAGES
 
@@ -51,21 +59,25 @@ def _values(config: type[Config]) -> str:
     return "\n".join(["values (in the recipe, or --set):", *_lines(config)])
 
 
-def _lines(config: type[BaseModel], group: str = "") -> Iterator[str]:
-    for key, field in config.model_fields.items():
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind]
-        inner = next((k for k in kinds if inspect.isclass(k) and issubclass(k, BaseModel)), None)
-        default = "required" if field.is_required() else f"default {field.get_default()!r}"
-        if inner is None:
+def _lines(config: type[BaseModel], path: str = "") -> Iterator[str]:
+    for key, field in values_of(config).items():
+        groups = groups_of(field.annotation)
+        if not groups:
             kind = getattr(field.annotation, "__name__", str(field.annotation))
             kind = str(field.annotation) if "[" in str(field.annotation) else kind
-            yield f"  {group}{key}: {kind.replace('typing.', '')}, {default}"
+            default = "required" if field.is_required() else f"default {field.get_default()!r}"
+            yield f"  {path}{key}: {kind.replace('typing.', '')}, {default}"
+        elif len(groups) == 1:
+            yield f"  {path}{key}: a group" + (", default None" if field.default is None else "")
         else:
-            yield f"  {group}{key}: a group" + (", default None" if default[8:] == "None" else "")
+            names = ", ".join(str(group_name(group)) for group in groups)
+            yield f"  {path}{key}: a group by its name, {names}; default {field.default.name}"
         if field.description:
             yield f"      {field.description}"
-        if inner is not None:
-            yield from _lines(inner, f"{group}{key}.")
+        for group in groups:
+            if len(groups) > 1:
+                yield f"  {path}{key}={group_name(group)}: {summary(group)}"
+            yield from _lines(group, f"{path}{key}.")
 
 
 def _report(made: Artifact) -> None:

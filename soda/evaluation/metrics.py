@@ -1,14 +1,13 @@
 """What is measured of answers, one number a prompt, and how sure we are of the mean."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from soda.rows import normalized
 
-__all__ = ["METRICS", "Metric", "compare", "holds_expected", "repeats", "rouge_l"]
+__all__ = ["METRICS", "Metric", "compare", "holds_expected", "rouge_l"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,6 @@ def holds_expected(expected: str, answer: str) -> bool:
     """Say whether an answer holds the expected string as whole words, whatever the case."""
     wanted = re.escape(normalized(expected))
     return re.search(rf"(?<!\w){wanted}(?!\w)", normalized(answer)) is not None
-
-
-def repeats(answer: str) -> bool:
-    """Say whether an answer goes in circles: some run of four words stands in it three times."""
-    words = normalized(answer).split()
-    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return bool(runs) and max(runs.values()) >= 3
 
 
 def compare(

@@ -1,9 +1,11 @@
 """The report of one training: a page with plots and answers side by side, and a short table."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from soda.evaluation.templates import templates
+from soda.training.run.metrics import CheckFigures, Row, StepFigures
 
 __all__ = ["render_html", "render_markdown"]
 
@@ -16,9 +18,7 @@ Line = list[tuple[float, float]]  # step, value
 _number, _signed = "{:z.3f}".format, "{:+z.3f}".format  # z: never -0.000
 
 
-def render_html(
-    figures: dict[str, Any], samples: list[dict[str, Any]], curve: list[dict[str, Any]]
-) -> str:
+def render_html(figures: dict[str, Any], samples: list[dict[str, Any]], curve: list[Row]) -> str:
     """Return the whole report as one page that fetches nothing and runs no script."""
     environment = templates(autoescape=True)  # answers are whatever a model wrote
     environment.filters |= {"number": _number, "signed": _signed, "judge": _judge, "plot": _plot}
@@ -85,27 +85,33 @@ def _plot(change: dict[str, float]) -> dict[str, float]:
     return {key: round(60 + 52 * value / reach, 1) for key, value in change.items()}
 
 
-def _charts(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _charts(curve: list[Row]) -> list[dict[str, Any]]:
     """Return, for each phase of training, a chart of the loss and one of the rewards."""
     charts = []
-    phases = {(row["phase"], row["name"].removesuffix("-check")) for row in curve}
-    for number, phase in sorted(phases):
-        mine = [row for row in curve if row["phase"] == number]
-        steps = [row for row in mine if row["name"] == phase]
-        checks = [row for row in mine if row["name"] == f"{phase}-check"]
-        rewards = {
-            "chosen": _line(steps, "chosen_reward"),
-            "rejected": _line(steps, "rejected_reward"),
-            "chosen, validation": _line(checks, "chosen_reward"),
+    for number, phase in sorted({(row.position.phase, row.name) for row in curve}):
+        mine = [row for row in curve if row.position.phase == number]
+        steps = {
+            row.position.step: row.figures for row in mine if isinstance(row.figures, StepFigures)
         }
-        charts.append(_chart(f"{phase}: loss", {"training": _line(steps, "loss")}))
+        checks = {
+            row.position.step: row.figures for row in mine if isinstance(row.figures, CheckFigures)
+        }
+        rewards = {
+            side: _line({step: found.means.get(f"{side}_reward") for step, found in steps.items()})
+            for side in ("chosen", "rejected")
+        }
+        rewards["chosen, validation"] = _line(
+            {step: found.chosen_reward for step, found in checks.items()}
+        )
+        loss = _line({step: found.loss for step, found in steps.items()})
+        charts.append(_chart(f"{phase}: loss", {"training": loss}))
         charts.append(_chart(f"{phase}: rewards", rewards))
     return [chart for chart in charts if chart["lines"]]
 
 
-def _line(rows: list[dict[str, Any]], key: str) -> Line:
+def _line(values: Mapping[int, float | None]) -> Line:
     """Return a figure by step; a long noisy line is averaged, so that it stays readable."""
-    line = [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
+    line = [(step, y) for step, y in values.items() if y is not None and math.isfinite(y)]
     size = math.ceil(len(line) / POINTS) or 1
     groups = [line[start : start + size] for start in range(0, len(line), size)]
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from soda.config import summary
+from soda.training.objectives.losses import LOSSES
+
 __all__ = ["render_card"]
 
 _CARD = """---
@@ -47,10 +50,10 @@ faults and the base's. The terms of teacher and base model apply.
 
 _HOW = {
     "soda": "SODA (arXiv 2604.03873): the teacher's answers are chosen, the base\n"
-    "student's own answers, sampled once before training, are rejected, and {sft}{loss}\n"
-    "trains the student on those pairs.",
+    "student's own answers, sampled once before training, are rejected. {sft}The loss:\n"
+    "{loss}.",
     "seqkd": "SeqKD: fine-tuning on the teacher's answers.",
-    "gad": "GAD (arXiv 2511.10643): {sft}a discriminator learns to tell\n"
+    "gad": "GAD (arXiv 2511.10643). {sft}A discriminator learns to tell\n"
     "the teacher's answers from the student's, and GRPO trains the student to pass.",
 }
 
@@ -58,8 +61,8 @@ _HOW = {
 def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Return the card of one registered version."""
     train = lineage["train_config"]
-    sft = f"{train['sft_epochs']} epoch(s) of SFT, then " if train["sft_epochs"] else ""
-    how = _HOW[train["method"]].format(sft=sft, loss=train["loss"].upper())
+    sft = f"{train['sft_epochs']} epoch(s) of SFT came first. " if train["sft_epochs"] else ""
+    how = _HOW[train["method"]].format(sft=sft, loss=summary(LOSSES[train["loss"]["name"]]))
     return _CARD.format(
         name=lineage["name"],
         teacher=lineage["teacher"]["model"],

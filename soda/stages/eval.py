@@ -11,12 +11,13 @@ from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import METRICS, compare, holds_expected, rouge_l
 from soda.evaluation.report import render_html, render_markdown
 from soda.progress import progress, say
 from soda.rows import Pair, Response
 from soda.storage import Place
 from soda.student.chat import ChatFormat
+from soda.training.run.metrics import Row, StepFigures, read_rows
 
 __all__ = ["EvalConfig", "evaluate"]
 
@@ -134,7 +135,7 @@ def _answers(
         found["rouge_l"][key] = score
         found["length_ratio"][key] = answer.tokens / theirs
         found["stopped"][key] = float(answer.stopped)
-        found["repetitive"][key] = float(repeats(answer.text))
+        found["repetitive"][key] = float(answer.repeats)
         if row.prompt.expected is not None:
             found["exact_match"][key] = float(holds_expected(row.prompt.expected, answer.text))
     return found
@@ -256,17 +257,17 @@ def _sample(row: Response, before: Measured, after: Measured) -> dict[str, Any]:
     }
 
 
-def _curve(model: Model) -> list[dict[str, Any]]:
+def _curve(model: Model) -> list[Row]:
     metrics = model.path / LOGS / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-    return [json.loads(line) for line in lines]
+    return list(read_rows(metrics.read_bytes())) if metrics.is_file() else []
 
 
-def _write_logs(writer: Writer, teacher: Responses, curve: list[dict[str, Any]]) -> None:
+def _write_logs(writer: Writer, teacher: Responses, curve: list[Row]) -> None:
     """Keep what is no part of the result: who the teacher was then, and what training took."""
+    steps = [row.figures for row in curve if isinstance(row.figures, StepFigures)]
     cost = {
-        "train_seconds": sum(line.get("seconds", 0) for line in curve),
-        "peak_memory_gib": max((line.get("peak_memory_gib", 0) for line in curve), default=0),
+        "train_seconds": sum(step.seconds for step in steps),
+        "peak_memory_gib": max((step.peak_memory_gib for step in steps), default=0),
     }
     logs = writer.path / LOGS
     logs.mkdir()
@@ -279,7 +280,7 @@ def _write(
     writer: Writer,
     figures: dict[str, Any],
     samples: list[dict[str, Any]],
-    curve: list[dict[str, Any]],
+    curve: list[Row],
 ) -> None:
     for sample in samples:
         writer.write("samples.jsonl", sample)

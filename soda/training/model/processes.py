@@ -23,6 +23,14 @@ class Processes:
         self.count: int = self._state.num_processes
         self.main: bool = self._state.is_main_process
 
+    @property
+    def half(self) -> bool:
+        """Whether weights are bf16, with what they lack of float32 beside them: on one GPU.
+
+        Several GPUs keep float32 shares.
+        """
+        return self.device.type == "cuda" and self.count == 1
+
     def wait(self) -> None:
         """Wait until every process is here."""
         self._state.wait_for_everyone()

@@ -1,14 +1,14 @@
 """What GAD needs to be told beside what all methods share."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from soda.config import Group
 
 __all__ = ["Adversarial"]
 
 
-class Adversarial(BaseModel):
+class Adversarial(Group):
     """The defaults are those of GAD's public scripts (arXiv 2511.10643)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rollouts: int = Field(default=8, ge=2, description="answers sampled a prompt, in every step")
     temperature: float = Field(default=0.8, gt=0)

@@ -22,25 +22,13 @@ from soda import storage
 from soda.errors import ModelError
 from soda.progress import say
 from soda.training.model.processes import Processes
+from soda.training.run.position import Position
 
-__all__ = ["Checkpoint", "Checkpoints", "Position", "local_tensors"]
+__all__ = ["Checkpoint", "Checkpoints", "local_tensors"]
 
 _KEPT = 2
 _FACTS = "checkpoint.json"
 _METRICS = "metrics.jsonl"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """How far a run has come: the phase's number, and the steps done in it."""
-
-    phase: int
-    step: int
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's folder; names sort as positions do."""
-        return f"checkpoint-{self.phase}-{self.step:07}"
 
 
 def local_tensors(

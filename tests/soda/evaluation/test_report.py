@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from soda.evaluation.report import render_html, render_markdown
+from soda.training.run.metrics import CheckFigures, Row, StepFigures
+from soda.training.run.position import Position
 
 Interval = tuple[float, float, float]
 
@@ -54,12 +56,16 @@ def a_sample(name: str = "one", **changed: Any) -> dict[str, Any]:
     } | changed
 
 
+def a_step(phase: int, step: int, name: str, loss: float, **means: float) -> Row:
+    return Row(Position(phase, step), name, StepFigures(loss, 1.0, 1e-3, means))
+
+
 CURVE = [
-    {"phase": 0, "step": 0, "name": "sft-check", "chosen_reward": 0.0},
-    {"phase": 0, "step": 1, "name": "sft", "loss": 1.5},
-    {"phase": 0, "step": 2, "name": "sft", "loss": float("nan")},
-    {"phase": 1, "step": 1, "name": "dpo", "loss": 0.7, "chosen_reward": 0.0},
-    {"phase": 1, "step": 2, "name": "dpo", "loss": 0.6, "chosen_reward": 0.1},
+    Row(Position(0, 0), "sft", CheckFigures(-1.0, 0.0, 0.0)),
+    a_step(0, 1, "sft", 1.5),
+    a_step(0, 2, "sft", float("nan")),
+    a_step(1, 1, "dpo", 0.7, chosen_reward=0.0),
+    a_step(1, 2, "dpo", 0.6, chosen_reward=0.1),
 ]
 
 
@@ -153,7 +159,7 @@ def test_every_phase_has_its_charts() -> None:
 
 
 def test_a_long_curve_is_thinned() -> None:
-    curve = [{"phase": 0, "step": step, "name": "sft", "loss": 1.0} for step in range(1, 5001)]
+    curve = [a_step(0, step, "sft", 1.0) for step in range(1, 5001)]
     page = render_html(some_figures(), [], curve)
     assert len(page) < 30_000
     assert "at step 5000" in page

@@ -11,13 +11,13 @@ FIGURES = {"prompts": 3, "split": "test", "metrics": {}}
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        ("soda", "2 epoch(s) of SFT, then DPO\ntrains the student on those pairs."),
+        ("soda", "2 epoch(s) of SFT came first. The loss:\nSimPO, Meng et al. 2024"),
         ("seqkd", "with SeqKD: fine-tuning on the teacher's answers."),
-        ("gad", "GAD (arXiv 2511.10643): 2 epoch(s) of SFT, then a discriminator"),
+        ("gad", "GAD (arXiv 2511.10643). 2 epoch(s) of SFT came first. A discriminator"),
     ],
 )
 def test_a_card_names_its_method(method, said):
-    train = {"method": method, "loss": "dpo", "sft_epochs": 2}
+    train = {"method": method, "loss": {"name": "simpo"}, "sft_epochs": 2}
     lineage = {"name": "tiny", "teacher": {"model": "big"}, "train_config": train}
     card = render_card(lineage, FIGURES)
     assert said in card

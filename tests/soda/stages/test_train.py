@@ -17,7 +17,7 @@ RECIPE = {
     "learning_rate": 1e-3,
     "epochs": 2,
     "batch_size": 8,
-    "micro_batch_tokens": 100,
+    "device": {"micro_batch_tokens": 100},
     "check_every_steps": 2,
     "health": {"chosen_reward": "warn"},
 }
@@ -28,9 +28,14 @@ def train(made, out, **changes):
     return soda.run("train", inputs=inputs, config={**RECIPE, **changes}, out=out)
 
 
-def lines(model, name="dpo"):
+def lines(model, name="dpo", kind="step"):
     text = (model.path / "logs" / "metrics.jsonl").read_text()
-    return [line for line in map(json.loads, text.splitlines()) if line["name"] == name]
+    found = map(json.loads, text.splitlines())
+    return [line for line in found if (line["name"], line["kind"]) == (name, kind)]
+
+
+def checks(model, name="dpo"):
+    return lines(model, name, "check")
 
 
 def losses(model, name="dpo"):
@@ -43,7 +48,7 @@ def test_dpo_starts_at_ln_2_and_learns(made, tmp_path):
     assert found[0] == pytest.approx(0.6931, abs=1e-4)
     assert found[-1] < 0.5
     assert lines(model)[-1]["accuracy"] > 0.9
-    assert lines(model, "dpo-check")[-1]["margin"] > 0
+    assert checks(model)[-1]["margin"] > 0
     expected = {"loss", "margin", "accuracy", "chosen_logp", "rejected_logp", "tokens_per_second"}
     assert expected < lines(model)[0].keys()
     assert lines(model)[0]["peak_memory_gib"] > 0
@@ -67,12 +72,12 @@ def test_sft_warm_up_comes_first_and_dpo_still_starts_at_ln_2(made, tmp_path):
     warm = losses(model, "sft")
     assert warm[-1] < warm[0] - 0.5
     assert losses(model)[0] == pytest.approx(0.6931, abs=1e-4)
-    assert lines(model, "sft-check")[-1]["chosen_reward"] > 0
+    assert checks(model, "sft")[-1]["chosen_reward"] > 0
 
 
 def test_accumulation_1x8_equals_8x1(made, tmp_path):
-    whole = train(made, tmp_path / "whole", micro_batch_tokens=100_000)
-    pieces = train(made, tmp_path / "pieces", micro_batch_tokens=1)
+    whole = train(made, tmp_path / "whole", device={"micro_batch_tokens": 100_000})
+    pieces = train(made, tmp_path / "pieces", device={"micro_batch_tokens": 1})
     assert losses(whole) == pytest.approx(losses(pieces), abs=1e-5)
 
 
@@ -97,7 +102,15 @@ def test_same_inputs_same_digest(made, tmp_path, changes):
 @pytest.mark.parametrize("method", ["soda", "gad"])
 def test_stopped_50_times_at_random_moments_every_bit_is_the_same(method):
     """By SIGTERM and SIGKILL; in a process of its own: this one may have threads."""
-    command = [sys.executable, "-m", "bench.train_soak", "--kills", "50", "--method", method]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.soda.training.soak",
+        "--kills",
+        "50",
+        "--method",
+        method,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["SIGTERM"] + found["SIGKILL"] == 50
@@ -112,7 +125,7 @@ def test_a_falling_chosen_reward_stops_at_the_last_good_checkpoint(made, tmp_pat
     stopped = train(made, tmp_path / "model", health=health, **changes)
     reason = stopped.manifest["facts"]["stopped_early"]
     assert "chosen reward fell" in reason and "back to checkpoint-" in reason
-    assert lines(stopped, "dpo-check")[-1]["chosen_reward"] < 0
+    assert checks(stopped)[-1]["chosen_reward"] < 0
     warned = train(made, tmp_path / "warned", **changes)
     assert warned.manifest["facts"]["stopped_early"] is None
     assert len(losses(warned)) > len(losses(stopped))
@@ -120,7 +133,7 @@ def test_a_falling_chosen_reward_stops_at_the_last_good_checkpoint(made, tmp_pat
 
 def test_a_policy_that_breaks_at_the_first_check_ends_as_it_came(made, tmp_path):
     """Back to before the first step, where the optimizer had no state."""
-    changes = {"learning_rate": 1e6, "check_every_steps": 100, "warmup_share": 0.0}
+    changes = {"learning_rate": 1e6, "check_every_steps": 100, "optimizer": {"warmup_share": 0.0}}
     model = train(made, tmp_path / "model", health={"chosen_reward": "off"}, **changes)
     reason = model.manifest["facts"]["stopped_early"]
     assert "expected finite numbers" in reason and "back to checkpoint-1-0000000" in reason
@@ -138,10 +151,12 @@ def weights(model):
 
 def test_recomputed_activations_change_nothing(made, tmp_path):
     kept = train(made, tmp_path / "kept")
-    recomputed = train(made, tmp_path / "other" / "recomputed", recompute_activations="on")
+    recomputed = train(
+        made, tmp_path / "other" / "recomputed", device={"recompute_activations": "on"}
+    )
     assert losses(recomputed) == pytest.approx(losses(kept), abs=1e-5)
-    answers = [line["answer_tokens"] for line in lines(recomputed, "dpo-check")]
-    assert answers == [line["answer_tokens"] for line in lines(kept, "dpo-check")]
+    answers = [line["answer_tokens"] for line in checks(recomputed)]
+    assert answers == [line["answer_tokens"] for line in checks(kept)]
 
 
 @pytest.mark.parametrize(
@@ -202,9 +217,10 @@ def test_lora_trains_adapters_and_merges_them(made, tmp_path, lora):
 def test_reference_log_probabilities_are_computed_once_for_all_runs(made, tmp_path, capfd):
     one = train(made, tmp_path / "one")
     assert "reference:" in capfd.readouterr().err
-    other = train(made, tmp_path / "other", beta=0.2)
+    other = train(made, tmp_path / "other", loss={"beta": 0.2})
     said = capfd.readouterr().err
-    assert "reference log-probabilities of an earlier run" in said and "reference:" not in said
+    assert "31 reference log-probabilities are of an earlier run" in said
+    assert "reference:" not in said
     assert losses(other)[0] == pytest.approx(losses(one)[0], abs=1e-6)
 
 

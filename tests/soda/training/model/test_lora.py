@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from soda.errors import ModelError
+from soda.training.config import TrainConfig
 from soda.training.model.loading import load_policy, trained_model
 from soda.training.model.lora import Lora, add_adapters, load_quantized
 from soda.training.model.processes import Processes
@@ -76,7 +77,7 @@ def test_gradients_of_adapters_equal_plain_float32(recompute):
 
 def test_the_merged_model_equals_the_adapted_one(folder):
     processes = Processes()
-    policy = load_policy(folder, 1, 64, processes, LORA)
+    policy = load_policy(folder, 1, 64, processes, TrainConfig(lora=LORA))
     before = policy.answer_logps(PAIRS)
     stir(policy)
     expected = policy.answer_logps(PAIRS)

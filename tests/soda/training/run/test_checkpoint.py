@@ -8,8 +8,9 @@ import torch
 
 from soda.errors import ModelError
 from soda.training.model.processes import Processes
-from soda.training.run.checkpoint import Checkpoints, Position, local_tensors
+from soda.training.run.checkpoint import Checkpoints, local_tensors
 from soda.training.run.optimizer import make_optimizer
+from soda.training.run.position import Position
 from tests.soda.training.plain import Silent
 
 
@@ -101,12 +102,6 @@ def test_two_are_kept_and_the_store_is_told(saved, tmp_path):
     assert names == ["checkpoint-0-0000002", "checkpoint-0-0000003"]
     assert saved.kept == [False, False, True]
     assert saved.checkpoints.newest == Position(0, 3)
-
-
-def test_positions_sort_as_their_names_do():
-    positions = [Position(0, 9), Position(0, 10), Position(0, 123_456), Position(1, 0)]
-    assert sorted(positions) == positions
-    assert sorted(one.name for one in positions) == [one.name for one in positions]
 
 
 def test_nothing_saved_is_nothing_found(tmp_path):

@@ -1,4 +1,4 @@
-"""What a phase of training minimises: SFT on the teacher's answers, or a preference loss."""
+"""Preference training: a pair's chosen answer is to become likelier than the rejected one."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,11 +9,9 @@ from soda.training.model.examples import Example
 from soda.training.model.head import Objective, Sums, answer_logps
 from soda.training.objectives.losses import Logps, PairLoss
 from soda.training.objectives.reference import Reference
+from soda.training.run.phase import Phase, Setup, every_example
 
-__all__ = ["StepObjective", "pair_logps", "preference", "sft", "watch"]
-
-# From all examples of a step, the objective of its batches: each gives a share of one mean.
-StepObjective = Callable[[Sequence[Example]], Objective]
+__all__ = ["pair_logps", "pair_sums", "preference", "preference_phase"]
 
 
 def pair_logps(logps_N: Tensor, lengths_A: Tensor) -> Logps:
@@ -23,24 +21,10 @@ def pair_logps(logps_N: Tensor, lengths_A: Tensor) -> Logps:
     return Logps(logps[:, 0], logps[:, 1], tokens[:, 0], tokens[:, 1])
 
 
-def sft(step: Sequence[Example]) -> Objective:
-    """Return the SFT objective: mean negative log-probability of a step's answer tokens."""
-    tokens = sum(example.answer_tokens for example in step)
-
-    def objective(
-        examples: Sequence[Example], logps_N: Tensor, lengths_A: Tensor
-    ) -> tuple[Tensor, Sums]:
-        loss = -logps_N.sum() / tokens
-        mean_A = answer_logps(logps_N, lengths_A) / lengths_A.to(logps_N.device)
-        return loss, {"loss": loss * len(step), "chosen_logp": mean_A.sum()}
-
-    return objective
-
-
 def preference(
-    pair_loss: PairLoss, beta: float, reference: Reference, sft_weight: float = 0.0
-) -> StepObjective:
-    """Return a preference objective: the mean of a pair loss over a step's pairs.
+    pair_loss: PairLoss, reference: Reference, sft_weight: float = 0.0
+) -> Callable[[Sequence[Example]], Objective]:
+    """Return the preference objective of a step: the mean of a pair loss over its pairs.
 
     Args:
         sft_weight: how much of the SFT loss on the chosen answers is added.
@@ -54,13 +38,13 @@ def preference(
         ) -> tuple[Tensor, Sums]:
             policy = pair_logps(logps_N, lengths_A)
             frozen = reference.of(examples, logps_N.device)
-            losses = pair_loss(policy, frozen, beta)
-            at_start = pair_loss(frozen, frozen, beta)
-            loss = losses.sum() / len(step) - sft_weight * policy.chosen.sum() / tokens
-            return loss, {
+            losses = pair_loss(policy, frozen)
+            at_start = pair_loss(frozen, frozen)
+            sft = sft_weight * policy.chosen.sum() / tokens
+            return losses.sum() / len(step) - sft, {
                 "loss": losses.sum(),
                 "loss_of_reference": at_start.sum(),
-                **watch(policy, frozen, beta),
+                **pair_sums(pair_loss, policy, frozen),
             }
 
         return objective
@@ -68,15 +52,13 @@ def preference(
     return of_step
 
 
-def watch(policy: Logps, reference: Logps, beta: float) -> Sums:
-    """Return sums over pairs of rewards, in nats times beta, and log-probabilities a token.
+def pair_sums(pair_loss: PairLoss, policy: Logps, reference: Logps) -> Sums:
+    """Return sums over pairs of the implicit rewards, and of log-probabilities a token.
 
-    The implicit reward is beta * (policy - reference): Rafailov et al. 2023, equation 5.
     `accuracy` counts the pairs whose chosen reward is the greater.
     """
     with torch.no_grad():
-        chosen = beta * (policy.chosen - reference.chosen)
-        rejected = beta * (policy.rejected - reference.rejected)
+        chosen, rejected = pair_loss.rewards(policy, reference)
         return {
             "chosen_reward": chosen.sum(),
             "rejected_reward": rejected.sum(),
@@ -85,3 +67,16 @@ def watch(policy: Logps, reference: Logps, beta: float) -> Sums:
             "chosen_logp": (policy.chosen / policy.chosen_tokens).sum(),
             "rejected_logp": (policy.rejected / policy.rejected_tokens).sum(),
         }
+
+
+def preference_phase(setup: Setup, learning_rate: float, epochs: int) -> Phase:
+    """Return the phase that trains the policy on pairs, against itself as the phase began."""
+    pair_loss, sft_weight = setup.config.loss, setup.config.sft_weight
+    return Phase(
+        pair_loss.name,
+        epochs,
+        modules={"policy": setup.policy},
+        rates={"policy": learning_rate},
+        begin=lambda start: every_example(preference(pair_loss, start.reference, sft_weight)),
+        compares=True,
+    )

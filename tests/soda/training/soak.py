@@ -1,6 +1,6 @@
 """Training, stopped 50 times at random moments by SIGTERM or SIGKILL, beside an undisturbed run.
 
-    python -m bench.train_soak [--kills 50] [--method soda]
+    python -m tests.soda.training.soak [--kills 50] [--method soda]
 
 On one device: prints whether the losses of every step and the trained weights have the same bits,
 and how long SIGTERM took.
@@ -24,14 +24,11 @@ import torch  # noqa: F401 - loaded once, for all children
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
 import soda
-from bench.measure import table
-from bench.soak import killed_after
 from soda.stage import load_stage
 from soda.training.run import trainer  # noqa: F401
 from tests.fakes.artifacts import make_pairs
 from tests.fakes.teacher import fake_teacher
-
-__all__ = ["soak"]
+from tests.killing import killed_after
 
 RECIPE: dict[str, Any] = {
     "learning_rate": 1e-3,
@@ -39,7 +36,7 @@ RECIPE: dict[str, Any] = {
     "sft_epochs": 2,
     "epochs": 12,
     "batch_size": 8,
-    "micro_batch_tokens": 200,
+    "device": {"micro_batch_tokens": 200},
     "check_every_steps": 3,
     "health": {"chosen_reward": "off", "accuracy": "off", "answers": 0},
 }
@@ -103,7 +100,7 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the soak; print a table, and the same as JSON."""
+    """Run the soak, and print what came of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--method", default="soda", choices=["soda", "seqkd", "gad"])
@@ -111,7 +108,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), arguments.kills, arguments.method, arguments.seed)
-    table(list(found), [list(found.values())])
     print(json.dumps(found))
 
 
