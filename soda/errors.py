@@ -8,6 +8,7 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "DataError",
+    "KindError",
     "MissingObject",
     "ModelError",
     "RegistryError",
@@ -32,6 +33,10 @@ class DataError(SodaError):
 
 class ArtifactError(SodaError):
     """An input artifact is missing, unfinished, damaged or of another kind."""
+
+
+class KindError(ArtifactError):
+    """An input artifact is whole, but of another kind."""
 
 
 class ModelError(SodaError):

@@ -5,12 +5,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
-from soda.errors import ArtifactError, ConfigError
+from soda.errors import ArtifactError, ConfigError, KindError
 from soda.progress import say
 from soda.stages import STAGES
 from soda.storage import Location, Place
@@ -25,7 +25,7 @@ class Stage:
     name: str
     function: Callable[..., Artifact]
     config: type[Config]
-    inputs: dict[str, type[Artifact]]
+    inputs: dict[str, tuple[type[Artifact], ...]]  # the kinds that each may be
     output: type[Artifact]
 
 
@@ -47,7 +47,9 @@ def load_stage(name: str) -> Stage:
         function=function,
         config=annotations.pop("config"),
         output=annotations.pop("return"),
-        inputs={key: kind for key, kind in annotations.items() if key != "out"},
+        inputs={
+            key: get_args(kind) or (kind,) for key, kind in annotations.items() if key != "out"
+        },
     )
 
 
@@ -88,8 +90,19 @@ def prepare(
         raise ArtifactError(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
-    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
+    opened = {key: _open(inputs[key], kinds) for key, kinds in stage.inputs.items()}
     return Call(stage, opened, stage.config.parse(config), Place.of(out))
+
+
+def _open(place: Location, kinds: tuple[type[Artifact], ...]) -> Artifact:
+    """Open an artifact of one of some kinds."""
+    expected = "' or '".join(kind.kind for kind in kinds)
+    for kind in kinds:
+        try:
+            return kind.open(place)
+        except KindError as error:
+            found = error
+    raise KindError(str(found).replace(f"'{kinds[-1].kind}'", f"'{expected}'", 1))
 
 
 def run(

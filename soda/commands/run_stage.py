@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     stage = load_stage(name)
     parser.description = inspect.getdoc(stage.function)
     parser.epilog = _values(stage.config)
-    for key, kind in stage.inputs.items():
-        parser.add_argument(f"--{key}", required=True, metavar="DIR", help=f"artifact: {kind.kind}")
+    for key, kinds in stage.inputs.items():
+        text = f"artifact: {' or '.join(kind.kind for kind in kinds)}"
+        parser.add_argument(f"--{key}", required=True, metavar="DIR", help=text)
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML with this stage's values")
     parser.add_argument(
         "--set",

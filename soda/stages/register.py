@@ -74,6 +74,8 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
         "report_digest": report.digest,
         "soda": model.manifest["soda"],
         "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
+        "trainings": model.trainings,
+        "weights": figures["weights"],
         "train_config": model.manifest["config"],
         "eval_config": report.manifest["config"],
         "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},

@@ -29,11 +29,15 @@ class SnapshotConfig(Config):
     )
     endpoint: str | None = Field(None, description="base URL of a server that has the student")
     endpoint_model: str | None = Field(None, description="the student's name there")
-    temperature: float = Field(0.8, ge=0, description="0 is greedy")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked")
-    max_new_tokens: int = Field(1536, ge=1, description="an answer that reaches it is truncated")
-    samples: int = Field(1, ge=1, description="answers a prompt; the further ones are spares")
+    temperature: float = Field(0.7, ge=0, description="0 is greedy (paper)")
+    top_p: float = Field(1.0, gt=0, le=1, description="ours: the paper states none")
+    max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked (ours)")
+    max_new_tokens: int = Field(
+        1536, ge=1, description="an answer that reaches it is truncated (paper)"
+    )
+    samples: int = Field(
+        1, ge=1, description="answers a prompt; the further ones are spares (paper: one)"
+    )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
     group_size: int = Field(1024, ge=1, description="prompts between two saves")

@@ -1,4 +1,4 @@
-"""Train the student on the pairs."""
+"""Train the student: the warm-up on the teacher's answers, then DPO on pairs; or GAD."""
 
 import contextlib
 import functools
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.intermediate import Intermediate
 from soda.artifacts.keys import code_digest
-from soda.artifacts.kinds import Model, Pairs
-from soda.artifacts.writer import LOGS, WORK, Writer
-from soda.errors import DataError
+from soda.artifacts.kinds import Model, Pairs, Responses
+from soda.artifacts.writer import DROPS, LOGS, WORK, Writer
+from soda.config import summary
+from soda.progress import say
 from soda.rows import digest
 from soda.storage import Place
 from soda.student.chat import ChatFormat
@@ -21,24 +22,30 @@ from soda.student.weights import weights_digest
 from soda.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from soda.training.model.examples import Example
+    from soda.training.data import Data
+    from soda.training.model.processes import Processes
     from soda.training.run.phase import Phase, Setup
+    from soda.training.run.phase_run import Ending
 
 __all__ = ["TrainConfig", "train"]
 
 _REFERENCE_CODE = ("soda.training.model.loading", "soda.training.objectives.reference")
+_WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
-def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Model:
-    """Train the student with DPO against its frozen self: SODA; or by a method to compare it with.
+def train(*, data: Pairs | Responses, model: Model, config: TrainConfig, out: Place) -> Model:
+    """Train a student further, by one method.
 
-    With sft_epochs it is first fine-tuned on the teacher's answers; the reference is always the
-    model that DPO starts from, so the first loss is ln 2. Validation pairs are looked at as it
-    goes, and answers sampled: where something goes wrong, training stops at the last good
-    checkpoint, or warns. A run that was killed goes on from its newest checkpoint; on SIGTERM it
-    saves one first. Figures of every step are in logs/metrics.jsonl.
+    SODA is two trainings: `method: sft` on the teacher's answers makes the warmed-up student, and
+    `method: dpo` on pairs trains that student against itself as the reference, so the first loss is
+    ln 2. The warm-up alone is SeqKD. `gad` is adversarial and brings a warm-up of its own.
+
+    Validation rows are looked at as it goes, and answers sampled: where something goes wrong,
+    training stops at the last good checkpoint, or warns. sft ends with the checkpoint where the
+    teacher's validation answers are likeliest. A run that was killed goes on from its newest
+    checkpoint; on SIGTERM it saves one first. Figures of every step are in logs/metrics.jsonl.
     """
-    from soda.training.model.examples import tokenize
+    from soda.training.data import read_data, refuse_answers
     from soda.training.model.loading import load_policy, trained_model
     from soda.training.model.processes import Processes
     from soda.training.phases import phases_of
@@ -46,47 +53,56 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Mod
     from soda.training.run.phase import Setup
     from soda.training.run.trainer import Trainer
 
-    chat = ChatFormat.load(model.path)
-    rows = [tokenize(row, chat) for row in pairs.rows("train")]
-    validation = [tokenize(row, chat) for row in pairs.rows("validation")]
-    if not rows:
-        raise DataError(f"{pairs.path}: expected pairs to train on, found none")
+    refuse_answers(data, config)
+    inputs: dict[str, Artifact] = {"data": data, "model": model}
     processes = Processes()
     config.check_processes(processes.count)
-    inputs = {"pairs": pairs, "model": model}
+    if config.epochs == 0:
+        return _unchanged(processes, model, config, inputs, out)
+    chat = ChatFormat.load(model.path)
+    rows = read_data(data, chat, config)
     with _main_process_creates(processes, out, config, inputs) as writer, listen() as interrupt:
-        longest = _longest(rows + validation, config)
+        longest = rows.longest(rollout=config.rollout_tokens)
         load = functools.partial(load_policy, model.path, chat.pad, longest, processes, config)
         policy = load()
         policy.say_path()
         work = work_place(out, config, inputs).folder / WORK
-        setup = Setup(config, policy, chat, processes, rows, validation, work, interrupt)
+        setup = Setup(
+            config, policy, chat, processes, rows.examples, rows.validation, work, interrupt
+        )
         phases = phases_of(setup, load)
         trainer = Trainer(
             setup,
             _micro_batch_tokens(setup, phases),
             log=_log(writer),
             push=lambda now: None if writer is None else writer.keep(now=now),
-            references=_references(out, setup, model, pairs),
+            references=_references(out, setup, model, data),
         )
-        stopped = trainer.run(phases)
+        ending = trainer.run(phases)
         trained = trained_model(policy, model.path, config.lora, processes)
         if writer is not None:
-            writer.facts.update(
-                model.manifest["facts"],
-                train_pairs=len(rows),
-                validation_pairs=len(validation),
-                stopped_early=stopped,
-            )
             _write(writer, trained, model, config)
+            _describe(writer, model, config, rows, ending)
     processes.wait()
     return Model.open(out)
 
 
-def _longest(examples: "list[Example]", config: TrainConfig) -> int:
-    """Return the most tokens that a prompt with one answer has, rollouts included."""
-    rollout = config.adversarial.max_new_tokens if config.method == "gad" else 0
-    return max(len(one.prompt) + max(rollout, *map(len, one.answers)) for one in examples)
+def _unchanged(
+    processes: "Processes",
+    model: Model,
+    config: TrainConfig,
+    inputs: dict[str, Artifact],
+    out: Place,
+) -> Model:
+    """Hand the input model on as it is: a pipeline leaves a training out by `epochs: 0`."""
+    say(f"train: {config.method} with 0 epochs: the model is handed on as it is")
+    with _main_process_creates(processes, out, config, inputs) as writer:
+        if writer is not None:
+            for name in set(model.manifest["files"]) - {DROPS}:
+                shutil.copyfile(model.path / name, writer.path / name)
+            writer.facts.update(model.manifest["facts"])
+    processes.wait()
+    return Model.open(out)
 
 
 def _micro_batch_tokens(setup: "Setup", phases: "Sequence[Phase]") -> int:
@@ -113,13 +129,13 @@ def _micro_batch_tokens(setup: "Setup", phases: "Sequence[Phase]") -> int:
     return size
 
 
-def _references(out: Place, setup: "Setup", model: Model, pairs: Pairs) -> Intermediate:
+def _references(out: Place, setup: "Setup", model: Model, data: Pairs | Responses) -> Intermediate:
     """Return the place of reference log-probabilities, under all that decides them."""
     lora = setup.config.lora
     key = {
         "code": code_digest(*_REFERENCE_CODE),
         "weights": model.weights_digest,
-        "pairs": pairs.digest,
+        "data": data.digest,
         "template": setup.chat.template_digest,
         "half": setup.processes.half,
         "quantized": lora is not None and lora.quantized,
@@ -136,7 +152,7 @@ def _log(writer: Writer | None) -> Path:
 
 @contextlib.contextmanager
 def _main_process_creates(
-    processes: Any, out: Place, config: TrainConfig, inputs: dict[str, Artifact]
+    processes: "Processes", out: Place, config: TrainConfig, inputs: dict[str, Artifact]
 ) -> Iterator[Writer | None]:
     """Yield the writer in the main process, after it has made the work folder, else None."""
     if not processes.main:
@@ -154,9 +170,38 @@ def _write(writer: Writer, trained: Any, model: Model, config: TrainConfig) -> N
 
     trained.to(getattr(torch, config.save_dtype)).save_pretrained(writer.path)
     for name in model.manifest["files"]:
-        if not name.endswith((".safetensors", ".safetensors.index.json")) and name != "config.json":
+        if not name.endswith(_WEIGHTS) and name not in ("config.json", DROPS):
             (writer.path / name).unlink(missing_ok=True)
             shutil.copyfile(model.path / name, writer.path / name)
+
+
+def _describe(
+    writer: Writer, model: Model, config: TrainConfig, rows: "Data", ending: "Ending"
+) -> None:
+    """Say in the manifest where the model comes from: base student, trainings, rows."""
+    for key, reason in rows.dropped:
+        writer.drop(key, reason)
+    weights = weights_digest(writer.path)
+    rate, epochs, batch_size = config.schedule
+    training = {
+        "method": config.method,
+        "loss": {"source": summary(type(config.loss)), **config.loss.model_dump()}
+        if config.method == "dpo"
+        else None,
+        "epochs": epochs,
+        "learning_rate": rate,
+        "batch_size": batch_size,
+        "seed": config.seed,
+        "starts_from": model.weights_digest,
+        "weights_digest": weights,
+        "train_rows": len(rows.examples),
+        "validation_rows": len(rows.validation),
+        "checkpoint": ending.facts(),
+        "stopped_early": ending.problem,
+    }
     writer.facts.update(
-        base_weights_digest=model.weights_digest, weights_digest=weights_digest(writer.path)
+        model.manifest["facts"],
+        base_weights_digest=model.base_weights_digest,
+        weights_digest=weights,
+        trainings=[*model.trainings, training],
     )

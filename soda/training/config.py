@@ -1,11 +1,13 @@
 """What a training is told. Each group is defined beside the code that it is for."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from soda.config import Config
 from soda.errors import ConfigError
+from soda.training.methods import METHODS, defaults_of
 from soda.training.model.device import Device
 from soda.training.model.lora import Lora
 from soda.training.objectives.adversarial import Adversarial
@@ -15,56 +17,73 @@ from soda.training.run.schedule import Optimizer
 
 __all__ = ["TrainConfig"]
 
-# What a method leaves to itself if the recipe says nothing. GAD's are those of its public scripts.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "soda": {"learning_rate": 1e-6, "sft_epochs": 0, "sft_learning_rate": 5e-6},
-    "seqkd": {"learning_rate": 5e-6, "sft_epochs": 0, "sft_learning_rate": 5e-6},
-    "gad": {"learning_rate": 1e-6, "sft_epochs": 1, "sft_learning_rate": 1e-6},
-}
-_MAX_GRAD_NORM = {"soda": 1.0, "seqkd": 1.0, "gad": 0.2}
-
 
 class TrainConfig(Config):
-    """SODA's training; the defaults are ours, as the paper does not publish its own."""
+    """How a student is trained. Each default says whether it is the paper's or ours."""
 
-    aside: ClassVar[tuple[str, ...]] = ("device",)
+    aside: ClassVar[tuple[str, ...]] = ("checkpoint_minutes", "device")
 
-    method: Literal["soda", "seqkd", "gad"] = Field(
-        "soda",
-        description="seqkd: fine-tuning on the teacher's answers; gad: adversarial, on-policy",
+    method: Literal["dpo", "sft", "gad"] = Field(
+        "dpo",
+        description="; ".join(f"{name}: {method.text}" for name, method in METHODS.items()),
     )
-    loss: Loss = Field(Dpo(), description="for the method soda, which is dpo in the paper")
+    loss: Loss = Field(Dpo(), description="for the method dpo; paper: dpo with beta 0.1")
     sft_weight: float = Field(
-        0.0, ge=0, description="of the SFT loss on chosen answers, added to the preference loss"
+        0.0,
+        ge=0,
+        description="of the SFT loss on chosen answers, added to the loss of pairs; paper: none",
     )
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="peak: after the warm-up, before the cosine; 1e-6, or 5e-6 for seqkd",
+        description="peak, then a cosine (paper); " + defaults_of("learning_rate"),
     )
-    epochs: int = Field(1, ge=0, description="over the pairs with the method's loss")
-    sft_epochs: int | None = Field(
+    epochs: int | None = Field(
+        None, ge=0, description=f"0: the model comes back as it is; {defaults_of('epochs')}"
+    )
+    batch_size: int | None = Field(
         None,
-        ge=0,
-        description="before them, on the teacher's answers alone: a warm-up; 0, or 1 for gad",
+        ge=1,
+        description=f"examples a step, over all processes; {defaults_of('batch_size')}; "
+        "256 for SeqKD in GAD's paper",
     )
-    sft_learning_rate: float | None = Field(None, gt=0, description="5e-6, or 1e-6 for gad")
-    batch_size: int = Field(256, ge=1, description="pairs a step, over all processes")
-    optimizer: Optimizer = Field(Optimizer(), description="AdamW")
-    check_every_steps: int = Field(20, ge=1, description="look at validation pairs and checkpoint")
-    health: Health = Field(Health(), description="signs of trouble, and what to do about each")
+    max_tokens: int = Field(
+        3584, ge=2, description="prompt and one answer; longer rows are dropped, never cut (paper)"
+    )
+    optimizer: Optimizer = Field(Optimizer(), description="AdamW (ours: the paper names none)")
+    check_every_steps: int = Field(
+        20, ge=1, description="look at the validation rows, and save (ours)"
+    )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="save at least as often: so much work can be lost (ours)"
+    )
+    health: Health = Field(
+        Health(), description="signs of trouble, and what to do about each (ours)"
+    )
     adversarial: Adversarial = Field(Adversarial(), description="what only gad needs")
-    lora: Lora | None = Field(None, description="train adapters only, which are merged at the end")
+    lora: Lora | None = Field(
+        None, description="train adapters only, which are merged at the end; paper: all weights"
+    )
     save_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bf16 rounds most of a short run at a small rate away"
+        "float32", description="bf16 rounds most of a short run at a small rate away (ours)"
     )
     seed: int = Field(0, ge=0)
     device: Device = Field(Device(), description="speed and memory; the result is the same")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _warm_up_is_a_run(cls, values: Any) -> Any:
+        """Say what to write where a recipe has the warm-up within the training."""
+        old = {"sft_epochs", "sft_learning_rate"}
+        if isinstance(values, Mapping) and (found := sorted(old & values.keys())):
+            raise ValueError(
+                f"unknown key '{found[0]}': the warm-up is a run of its own; write 'warm-up: "
+                "{method: sft, epochs: ..., learning_rate: ...}' beside 'train: {method: dpo}'"
+            )
+        return values
+
     @model_validator(mode="after")
     def _method_fits(self) -> Self:
-        if self.method == "seqkd" and (self.sft_epochs or self.sft_weight):
-            raise ValueError("expected no sft_epochs and sft_weight with seqkd, which is SFT")
         if self.method == "gad" and self.lora is not None:
             raise ValueError("expected no lora with gad, whose discriminator is trained whole")
         return self
@@ -82,13 +101,22 @@ class TrainConfig(Config):
             )
 
     def pin(self) -> Self:
-        """Write the method's own values down."""
-        update: dict[str, Any] = {
-            key: value
-            for key, value in _DEFAULTS[self.method].items()
-            if getattr(self, key) is None
-        }
+        """Write the method's own defaults down."""
+        values = METHODS[self.method].values()
+        norm = {"max_grad_norm": values.pop("max_grad_norm")}
+        update = {key: value for key, value in values.items() if getattr(self, key) is None}
         if self.optimizer.max_grad_norm is None:
-            norm = {"max_grad_norm": _MAX_GRAD_NORM[self.method]}
             update["optimizer"] = self.optimizer.model_copy(update=norm)
         return self.model_copy(update=update)
+
+    @property
+    def rollout_tokens(self) -> int:
+        """The most tokens of an answer that is sampled to be trained on."""
+        return self.adversarial.max_new_tokens if self.method == "gad" else 0
+
+    @property
+    def schedule(self) -> tuple[float, int, int]:
+        """Peak learning rate, epochs and batch size, once the method's defaults are in."""
+        assert self.learning_rate is not None, "the config is pinned"
+        assert self.epochs is not None and self.batch_size is not None, "the config is pinned"
+        return self.learning_rate, self.epochs, self.batch_size

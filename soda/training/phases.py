@@ -18,27 +18,18 @@ def phases_of(setup: Setup, load: Callable[[], Policy]) -> list[Phase]:
     Args:
         load: returns the untrained student once more, on the device.
     """
-    config = setup.config
-    rate, epochs = config.learning_rate, config.epochs
-    warm_rate, warm_epochs = config.sft_learning_rate, config.sft_epochs
-    assert rate and warm_rate and warm_epochs is not None, "the config is pinned"
-    warm_up = sft_phase(setup, warm_rate, warm_epochs)
-    if config.method == "soda":
-        return [warm_up, preference_phase(setup, rate, epochs)]
-    if config.method == "seqkd":
-        return [warm_up, sft_phase(setup, rate, epochs)]
+    config, (rate, epochs, _) = setup.config, setup.config.schedule
+    if config.method == "dpo":
+        return [preference_phase(setup, rate, epochs)]
+    if config.method == "sft":
+        return [sft_phase(setup, rate, epochs, keeps_best=True)]
     discriminator = Discriminator(load())
     frozen = load().requires_grad_(False)
     if setup.processes.half:
         frozen.bfloat16()
     settings = config.adversarial
     return [
-        warm_up,
-        discriminator_phase(
-            setup,
-            discriminator,
-            settings.discriminator_learning_rate,
-            settings.discriminator_epochs,
-        ),
+        sft_phase(setup, settings.sft_learning_rate, settings.sft_epochs),
+        discriminator_phase(setup, discriminator),
         adversarial_phase(setup, discriminator, frozen, rate, epochs),
     ]

@@ -86,9 +86,9 @@ def test_the_fused_optimizer_equals_float32_adamw():
 
 
 def test_training_on_a_gpu_starts_at_ln_2_and_learns(made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     config = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 8, "check_every_steps": 2}
     model = soda.run("train", inputs=inputs, config=config, out=tmp_path / "model")
     lines = map(json.loads, (model.path / "logs" / "metrics.jsonl").read_text().splitlines())
-    losses = [line["loss"] for line in lines if line["name"] == "dpo"]
+    losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[0] == pytest.approx(0.6931, abs=5e-3) and losses[-1] < 0.6

@@ -78,7 +78,7 @@ def test_an_unknown_key_of_any_group_is_answered_with_the_near_one(group, key):
 
 
 def test_recipe_assignment_and_run_refuse_it_alike(made, tmp_path, capsys):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     line = "train.lora.ranks: unknown key; did you mean 'rank'?"
     with pytest.raises(ConfigError) as refusal:
         soda.run("train", inputs=inputs, config={"lora": {"ranks": 8}}, out=tmp_path / "out")

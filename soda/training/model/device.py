@@ -24,6 +24,9 @@ class Device(Group):
         ge=1,
         description="at once on a device, halved until they fit; 16384, on a CPU 2048",
     )
+    halvings: int = Field(
+        default=0, ge=0, description="of that; set where a process ran out of host memory"
+    )
     recompute_activations: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="memory for time; auto: where a micro-batch would not fit otherwise",
@@ -32,7 +35,7 @@ class Device(Group):
 
     def tokens(self, kind: str) -> int:
         """Return how many tokens are wanted at once on a kind of device, `cpu` or `cuda`."""
-        return self.micro_batch_tokens or _MICRO_BATCH_TOKENS[kind]
+        return max(1, (self.micro_batch_tokens or _MICRO_BATCH_TOKENS[kind]) >> self.halvings)
 
 
 def fit(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soda.rows import Pair
+from soda.rows import Pair, Response
 from soda.student.chat import ChatFormat
 
-__all__ = ["Example", "Ids", "plan_micro_batches", "tokenize"]
+__all__ = ["Example", "Ids", "answered", "plan_micro_batches", "tokenize"]
 
 Ids = NDArray[np.int32]  # a fifth of the memory of a list of ints
 
@@ -51,6 +51,15 @@ def tokenize(pair: Pair, chat: ChatFormat) -> Example:
         chat.prompt_ids(pair.prompt),
         chat.answer_ids(pair.chosen[0]["content"], stopped=True),
         chat.answer_ids(pair.rejected[0]["content"], stopped=pair.rejected_stopped),
+    )
+
+
+def answered(row: Response, chat: ChatFormat) -> Example:
+    """Return the ids of a prompt and the whole answer to it."""
+    return Example.of(
+        row.prompt.id,
+        chat.prompt_ids(row.prompt.messages),
+        chat.answer_ids(row.text, stopped=True),
     )
 
 

@@ -15,7 +15,8 @@ from soda.training.model.examples import Example
 from soda.training.model.head import Objective, Sums
 from soda.training.model.micro_batch import MicroBatch
 from soda.training.model.policy import Policy
-from soda.training.run.phase import Phase, Setup, every_example
+from soda.training.objectives.rollouts import draw_rollouts
+from soda.training.run.phase import Phase, Setup, Turn
 
 __all__ = ["Discriminator", "bradley_terry", "discriminator_phase"]
 
@@ -81,15 +82,33 @@ def bradley_terry(step: Sequence[Example]) -> Objective:
     return objective
 
 
-def discriminator_phase(
-    setup: Setup, discriminator: Discriminator, learning_rate: float, epochs: int
-) -> Phase:
-    """Return the phase that trains the discriminator on pairs; the policy stays as it is."""
+def discriminator_phase(setup: Setup, discriminator: Discriminator) -> Phase:
+    """Return the phase that trains the discriminator on pairs; the policy stays as it is.
+
+    Where an example has the teacher's answer only, the policy samples one beside it.
+    """
+    settings = setup.config.adversarial
+    sampled = any(len(example.answers) == 1 for example in setup.examples)
+
+    def turn(step: int, examples: Sequence[Example]) -> Turn | None:
+        if not sampled:
+            return Turn(examples, bradley_terry(examples))
+        numbers = range(settings.rollouts, settings.rollouts + 1)  # after those of the last phase
+        drawn = draw_rollouts(setup, examples, step, numbers)
+        if drawn is None:
+            return None
+        pairs = [
+            Example(one.id, one.prompt, (one.answers[0], *other.answers))
+            for one, other in zip(examples, drawn, strict=True)
+        ]
+        return Turn(pairs, bradley_terry(pairs))
+
     return Phase(
         "discriminator",
-        epochs,
+        settings.discriminator_epochs,
         modules={"policy": setup.policy, "discriminator": discriminator},
-        rates={"discriminator": learning_rate},
-        begin=lambda start: every_example(bradley_terry),
+        rates={"discriminator": settings.discriminator_learning_rate},
+        begin=lambda start: turn,
         watched=False,
+        alone=sampled,
     )

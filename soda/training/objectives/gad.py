@@ -13,49 +13,19 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from soda import storage
-from soda.student.generate import Sampling, sample_ids
 from soda.training.model.examples import Example, plan_micro_batches
 from soda.training.model.head import Sums
 from soda.training.model.policy import Policy
 from soda.training.objectives.discriminator import Discriminator, bradley_terry
 from soda.training.objectives.grpo import advantages, grpo
+from soda.training.objectives.rollouts import draw_rollouts
 from soda.training.run.checkpoint import local_tensors
 from soda.training.run.loop import accumulate, clip, local_micro_batches
 from soda.training.run.phase import Phase, Setup, Start, Turn, TurnOf
 
-__all__ = ["Adversary", "adversarial_phase", "draw_rollouts"]
+__all__ = ["Adversary", "adversarial_phase"]
 
-_AT_ONCE = 256  # rollouts under way
 _FROZEN = "frozen.safetensors"
-
-
-def draw_rollouts(
-    setup: Setup, examples: Sequence[Example], step: int
-) -> list[tuple[list[int], ...]] | None:
-    """Return answers that the policy samples to each example's prompt; None if SIGTERM came."""
-    settings, seed = setup.config.adversarial, setup.config.seed
-    numbers = range(settings.rollouts)
-    sampling = Sampling(settings.temperature, 1, settings.max_new_tokens, seed, _AT_ONCE)
-    prompts = [example.prompt.tolist() for example in examples for _ in numbers]
-    seeds = [[seed, step, place, n] for place in range(len(examples)) for n in numbers]
-    with setup.policy.answering() as model:
-        found = dict(
-            sample_ids(
-                model,
-                setup.chat,
-                prompts,
-                sampling,
-                seeds,
-                setup.interrupted,
-                may_page=not setup.policy.packed,
-            )
-        )
-    if setup.interrupted():
-        return None
-    count = settings.rollouts
-    return [
-        tuple(found[place * count + number] for number in numbers) for place in range(len(examples))
-    ]
 
 
 @dataclass
@@ -73,23 +43,19 @@ class Adversary:
     optimizer: torch.optim.Optimizer
     micro_batch_tokens: int
 
-    def turn(self, step: int, pairs: Sequence[Example]) -> Turn | None:
+    def turn(self, step: int, examples: Sequence[Example]) -> Turn | None:
         """Sample, score and judge one step's rollouts; None if it was interrupted.
 
         The discriminator's gradients are made here, in the pass that scores; its weights change
         with the policy's, at the end of the step, so that a step is done whole or not at all.
         """
         settings = self.setup.config.adversarial
-        drawn = draw_rollouts(self.setup, pairs, step)
-        if drawn is None:
+        rollouts = draw_rollouts(self.setup, examples, step, range(settings.rollouts))
+        if rollouts is None:
             return None
-        rollouts = [
-            Example.of(pair.id, pair.prompt, *answers)
-            for pair, answers in zip(pairs, drawn, strict=True)
-        ]
         judged = [
-            Example(one.id, one.prompt, (pair.answers[0], *one.answers))
-            for pair, one in zip(pairs, rollouts, strict=True)
+            Example(one.id, one.prompt, (example.answers[0], *one.answers))
+            for example, one in zip(examples, rollouts, strict=True)
         ]
         rewards: dict[str, Tensor] = {}
         told = bradley_terry(judged)

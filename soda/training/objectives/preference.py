@@ -9,7 +9,7 @@ from soda.training.model.examples import Example
 from soda.training.model.head import Objective, Sums, answer_logps
 from soda.training.objectives.losses import Logps, PairLoss
 from soda.training.objectives.reference import Reference
-from soda.training.run.phase import Phase, Setup, every_example
+from soda.training.run.phase import Phase, Setup, Start, Turn, TurnOf
 
 __all__ = ["pair_logps", "pair_sums", "preference", "preference_phase"]
 
@@ -72,11 +72,17 @@ def pair_sums(pair_loss: PairLoss, policy: Logps, reference: Logps) -> Sums:
 def preference_phase(setup: Setup, learning_rate: float, epochs: int) -> Phase:
     """Return the phase that trains the policy on pairs, against itself as the phase began."""
     pair_loss, sft_weight = setup.config.loss, setup.config.sft_weight
+
+    def begin(start: Start) -> TurnOf:
+        assert start.reference is not None, "the phase compares"
+        objective_of = preference(pair_loss, start.reference, sft_weight)
+        return lambda step, examples: Turn(examples, objective_of(examples))
+
     return Phase(
         pair_loss.name,
         epochs,
         modules={"policy": setup.policy},
         rates={"policy": learning_rate},
-        begin=lambda start: every_example(preference(pair_loss, start.reference, sft_weight)),
+        begin=begin,
         compares=True,
     )

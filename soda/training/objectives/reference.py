@@ -60,14 +60,11 @@ class Reference:
         processes: Processes,
         micro_batch_tokens: int,
         kept: Intermediate | None = None,
-        *,
-        may_compute: bool = True,
     ) -> "Reference":
         """Run the model once over all examples; each process takes a share.
 
         Args:
             kept: where finished parts are read from, and kept for a run that goes on.
-            may_compute: the policy is still the model that is meant; all was kept otherwise.
         """
         windows = list(_windows(examples))
         names = [f"{digest([one.id for one in window])[:16]}.safetensors" for window in windows]
@@ -83,7 +80,6 @@ class Reference:
             say(f"train: {len(logps)} reference log-probabilities are of an earlier run")
         if not missing:
             return cls(logps)
-        assert may_compute, "a phase's first checkpoint comes after its reference"
         bar = progress("reference", total=len(examples), unit="examples", done=len(logps))
         for name, window in missing:
             found = logps_of_answers(policy, window, processes, micro_batch_tokens)
@@ -94,6 +90,14 @@ class Reference:
             bar.update(len(window))
         bar.close()
         return cls(logps)
+
+    def mean(self, examples: Sequence[Example]) -> float:
+        """Return the mean log-probability of the examples' first answers, in nats an answer."""
+        return sum(self._logps[one.id][0] for one in examples) / len(examples)
+
+    def mean_logp(self, examples: Sequence[Example]) -> float:
+        """Return the same in nats a token: the mean over answers of each one's mean."""
+        return sum(self._logps[one.id][0] / len(one.answers[0]) for one in examples) / len(examples)
 
     def of(self, examples: Sequence[Example], device: Any) -> Logps:
         """Return the log-probabilities of these pairs, as the losses take them."""

@@ -25,7 +25,9 @@ def sft(step: Sequence[Example]) -> Objective:
     return objective
 
 
-def sft_phase(setup: Setup, learning_rate: float, epochs: int) -> Phase:
+def sft_phase(
+    setup: Setup, learning_rate: float, epochs: int, *, keeps_best: bool = False
+) -> Phase:
     """Return the phase that trains the policy on each example's first answer, the teacher's."""
 
     def begin(start: Start) -> TurnOf:
@@ -42,4 +44,5 @@ def sft_phase(setup: Setup, learning_rate: float, epochs: int) -> Phase:
         rates={"policy": learning_rate},
         begin=begin,
         largest=Example.first,
+        keeps_best=keeps_best,
     )

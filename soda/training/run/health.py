@@ -25,12 +25,13 @@ class Health(Group):
     )
     not_finite: Reaction = Field(default="stop", description="loss or gradient is infinite or NaN")
     chosen_reward: Reaction = Field(
-        default="stop", description="teacher answers become less likely on validation"
+        default="stop",
+        description="with pairs: the teacher's validation answers become less likely",
     )
     chosen_reward_floor: float = Field(
         default=-0.05, le=0, description="mean validation chosen reward below which it has fallen"
     )
-    chosen_logp: Reaction = Field(default="warn", description="the same in nats an answer")
+    chosen_logp: Reaction = Field(default="warn", description="the same of any method, in nats")
     chosen_logp_fall: float = Field(default=10.0, gt=0, description="nats it may fall")
     accuracy: Reaction = Field(
         default="warn", description="all pairs are told apart within the first 5 % of the steps"
@@ -82,12 +83,20 @@ def signs_in_step(health: Health, figures: StepFigures, step: int, steps: int) -
 
 def signs_in_check(health: Health, figures: CheckFigures, at_start: CheckFigures) -> list[Sign]:
     """Look at the figures of the validation examples, beside those from before the phase."""
-    reward, fall = figures.chosen_reward, figures.chosen_fall
+    reward = figures.chosen_reward
     found = _sign(
         health.chosen_reward,
-        not reward >= health.chosen_reward_floor,  # also where it is no number
-        f"the validation chosen reward fell to {reward:.3f}, below {health.chosen_reward_floor}",
+        reward is not None and reward < health.chosen_reward_floor,
+        f"the validation chosen reward fell to {reward or 0:.3f}, "
+        f"below {health.chosen_reward_floor}",
     )
+    logp = figures.chosen_answer_logp
+    found += _sign(
+        health.not_finite,
+        not math.isfinite(logp),
+        f"expected a finite validation log-probability, found {logp}",
+    )
+    fall = at_start.chosen_answer_logp - logp
     found += _sign(
         health.chosen_logp,
         fall > health.chosen_logp_fall,

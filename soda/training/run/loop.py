@@ -34,9 +34,9 @@ T = TypeVar("T")
 
 def plan_of(setup: Setup, phase: Phase, number: int) -> list[list[int]]:
     """Return the places of the examples that each step of a phase sees."""
-    config = setup.config
-    seed = config.seed + number
-    return step_plan(len(setup.examples), config.batch_size, phase.epochs, seed)
+    _, _, batch_size = setup.config.schedule
+    seed = setup.config.seed + number
+    return step_plan(len(setup.examples), batch_size, phase.epochs, seed)
 
 
 def local_micro_batches(

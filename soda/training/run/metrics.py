@@ -28,15 +28,15 @@ class StepFigures:
 
 @dataclass(frozen=True, slots=True)
 class CheckFigures:
-    """Means over the validation examples; log-probabilities in nats, rewards times beta.
+    """Means over the validation examples, in nats.
 
-    None where there is nothing to tell: no rejected answer, no answers sampled.
+    None where there is nothing to tell: nothing is compared, or no answers are sampled.
     """
 
-    chosen_logp: float  # of a token
-    chosen_reward: float
-    chosen_fall: float  # nats that an answer lost since the phase began
-    rejected_logp: float | None = None
+    chosen_logp: float  # log-probability of a token of the teacher's answers
+    chosen_answer_logp: float  # of a whole answer
+    rejected_logp: float | None = None  # of a token
+    chosen_reward: float | None = None
     rejected_reward: float | None = None
     margin: float | None = None  # of the rewards
     accuracy: float | None = None  # the share of pairs whose chosen reward is the greater
@@ -93,25 +93,29 @@ class Metrics:
 
     def __init__(self, path: Path, before: bytes = b""):
         self._path = path
+        self._checks: dict[Position, CheckFigures] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(before)
+        for row in read_rows(before):
+            self._note(row)
 
     def write(self, row: Row) -> None:
         """Append a row."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row.to_json()) + "\n")
+        self._note(row)
+
+    def _note(self, row: Row) -> None:
+        if isinstance(row.figures, CheckFigures):
+            self._checks[row.position] = row.figures
 
     def read(self) -> bytes:
         """Return all lines."""
         return self._path.read_bytes()
 
-    def checks(self, phase: int) -> dict[int, CheckFigures]:
-        """Return the checks of a phase by step, in the order in which they were made."""
-        return {
-            row.position.step: row.figures
-            for row in read_rows(self.read())
-            if row.position.phase == phase and isinstance(row.figures, CheckFigures)
-        }
+    def checks(self, phase: int) -> dict[Position, CheckFigures]:
+        """Return the checks of a phase, in the order in which they were made."""
+        return {at: figures for at, figures in self._checks.items() if at.phase == phase}
 
 
 def peak_memory_gib() -> float:

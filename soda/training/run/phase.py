@@ -18,7 +18,7 @@ from soda.training.model.processes import Processes
 from soda.training.objectives.reference import Reference
 from soda.training.run.interrupt import Interrupt
 
-__all__ = ["Phase", "Setup", "Start", "Trainee", "Turn", "TurnOf", "every_example"]
+__all__ = ["Phase", "Setup", "Start", "Trainee", "Turn", "TurnOf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ class Start:
 
     Args:
         step: how many steps are done; 0: it begins.
-        reference: the log-probabilities of the model that the phase began with.
+        reference: the log-probabilities of the model that the phase began with, if it compares.
         optimizers: of what it trains, by name.
         micro_batch_tokens: how many go through a model at once.
     """
 
     step: int
-    reference: Reference
+    reference: Reference | None
     optimizers: Mapping[str, torch.optim.Optimizer]
     micro_batch_tokens: int
 
@@ -106,6 +106,7 @@ class Phase:
         largest: the largest example that a step may make of one; it has to fit into memory.
         compares: its objective needs the reference's log-probabilities of the training examples.
         watched: validation examples are looked at as it goes, as the policy changes.
+        keeps_best: it ends at the checkpoint where validation was best, not at its last step.
         alone: a turn needs the weights of the step before; otherwise it is made during that step.
     """
 
@@ -117,6 +118,7 @@ class Phase:
     largest: Callable[[Example], Example] = lambda example: example
     compares: bool = False
     watched: bool = True
+    keeps_best: bool = False
     alone: bool = False
 
     @property
@@ -128,8 +130,3 @@ class Phase:
     def learning_rate(self) -> float:
         """The peak of the loop's rate."""
         return next(iter(self.rates.values()))
-
-
-def every_example(objective_of: Callable[[Sequence[Example]], Objective]) -> TurnOf:
-    """Return turns that train on a step's examples as they are."""
-    return lambda step, examples: Turn(examples, objective_of(examples))

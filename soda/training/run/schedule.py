@@ -5,6 +5,7 @@ import math
 from pydantic import Field
 
 from soda.config import Group
+from soda.training.methods import defaults_of
 
 __all__ = ["Optimizer", "learning_rate", "step_plan"]
 
@@ -13,10 +14,12 @@ class Optimizer(Group):
     """AdamW, as all phases of a training share it."""
 
     warmup_share: float = Field(
-        default=0.1, ge=0, le=1, description="of the steps, with a rising rate"
+        default=0.1, ge=0, le=1, description="of the steps, with a rising rate (ours)"
     )
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float | None = Field(default=None, gt=0, description="1, or 0.2 for gad")
+    weight_decay: float = Field(default=0.0, ge=0, description="ours")
+    max_grad_norm: float | None = Field(
+        default=None, gt=0, description=f"clipped above it; {defaults_of('max_grad_norm')}"
+    )
 
     @property
     def clipped_at(self) -> float:

@@ -1,16 +1,16 @@
 """From a student and its examples to a trained student: one phase after the other, and resuming."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from soda.artifacts.intermediate import Intermediate
 from soda.progress import say
-from soda.storage import Place
 from soda.training.run.checkpoint import Checkpoints
 from soda.training.run.metrics import Metrics
 from soda.training.run.phase import Phase, Setup
-from soda.training.run.phase_run import PhaseRun
+from soda.training.run.phase_run import Ending, PhaseRun
 
 __all__ = ["Trainer"]
 
@@ -24,6 +24,7 @@ class Trainer:
         log: the file that takes the figures of every step.
         push: lets the work folder outlive this machine; it is told whether it has to be done now.
         references: log-probabilities of the untrained student, which other runs share.
+        clock: seconds that only grow.
     """
 
     setup: Setup
@@ -31,11 +32,12 @@ class Trainer:
     log: Path
     push: Callable[[bool], None]
     references: Intermediate
+    clock: Callable[[], float] = time.monotonic
 
-    def run(self, phases: Sequence[Phase]) -> str | None:
+    def run(self, phases: Sequence[Phase]) -> Ending:
         """Train through all phases, from the newest checkpoint if there is one.
 
-        Returns: why training stopped early, or None.
+        Returns: how the last phase ended, or the one in which something went wrong.
 
         Raises:
             SystemExit: SIGTERM came; the state is saved, and the code is 143.
@@ -46,18 +48,16 @@ class Trainer:
         metrics = Metrics(self.log, latest.metrics if latest else b"")
         if latest is not None:
             say(f"train: going on from {latest.position.name}")
-        references: Intermediate | None = self.references
+        ending = Ending(0, 0, "last step")
         for number, phase in enumerate(phases):
-            if not phase.epochs:
-                continue
-            kept = references or Intermediate(Place.of(setup.work / f"reference-{number}"))
-            first, references = references is not None, None
-            if latest is not None and latest.position.phase > number:
+            if not phase.epochs or (latest is not None and latest.position.phase > number):
                 continue
             begun = latest if latest is not None and latest.position.phase == number else None
-            run = PhaseRun(setup, phase, number, checkpoints, metrics, self.micro_batch_tokens)
-            run.begin(begun, kept, first=first)
-            problem = run.run()
-            if problem is not None:
-                return problem
-        return None
+            run = PhaseRun(
+                setup, phase, number, checkpoints, metrics, self.micro_batch_tokens, self.clock
+            )
+            run.begin(begun, self.references if number == 0 else None)
+            ending = run.run()
+            if ending.problem is not None:
+                break
+        return ending

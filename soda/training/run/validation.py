@@ -10,25 +10,28 @@ __all__ = ["check_figures"]
 
 
 def check_figures(
-    setup: Setup, reference: Reference, micro_batch_tokens: int
+    setup: Setup, reference: Reference | None, micro_batch_tokens: int
 ) -> CheckFigures | None:
     """Return the means over the validation examples; None if SIGTERM came meanwhile.
 
     Args:
-        reference: the log-probabilities from before the phase.
+        reference: log-probabilities that rewards are made with; None: only the first answers,
+            which are the teacher's, are looked at.
         micro_batch_tokens: how many go through the policy at once.
     """
-    examples, processes = setup.validation, setup.processes
-    mine = []
-    for found in logps_of_answers(setup.policy, examples, processes, micro_batch_tokens):
+    examples = setup.validation
+    if reference is None:
+        examples = [example.first() for example in examples]
+    logps: dict[str, list[float]] = {}
+    for key, found in logps_of_answers(setup.policy, examples, setup.processes, micro_batch_tokens):
         if setup.interrupted():
             return None
-        mine.append(found)
-    logps = Reference(dict(processes.gather(mine))).of(examples, "cpu")
-    frozen = reference.of(examples, "cpu")
-    sums = pair_sums(setup.config.loss, logps, frozen)
-    sums["chosen_fall"] = (frozen.chosen - logps.chosen).sum()
-    means = {key: float(value) / len(examples) for key, value in sums.items()}
+        logps[key] = found
+    now = Reference(dict(setup.processes.gather(list(logps.items()))))
+    means = {"chosen_logp": now.mean_logp(examples), "chosen_answer_logp": now.mean(examples)}
+    if reference is not None:
+        sums = pair_sums(setup.config.loss, now.of(examples, "cpu"), reference.of(examples, "cpu"))
+        means |= {key: float(value) / len(examples) for key, value in sums.items()}
     answers = _answers(setup)
     if answers:
         means["repetitive"] = sum(one.repeats for one in answers) / len(answers)

@@ -98,10 +98,10 @@ def test_a_stage_that_is_not_in_the_recipe_is_not_looked_at():
 
 def test_every_wrong_value_of_the_recipe_is_named(recipe):
     recipe["teacher-gen"]["modle"] = "x"
-    recipe["train"] = {"beta": -1}
+    recipe["train"] = {"seed": -1}
     found = checked(recipe)
     assert found["recipe"].outcome == "failed"
-    assert "teacher-gen.modle: unknown key; did you mean 'model'?; train.beta:" in (
+    assert "teacher-gen.modle: unknown key; did you mean 'model'?; train.seed:" in (
         found["recipe"].found
     )
     assert "teacher" not in found and found["student"].outcome == "ok"
@@ -382,7 +382,7 @@ def test_what_the_cluster_does_not_tell_fails_and_the_rest_is_looked_at(cluster)
     assert found["quota"].outcome == found["permissions"].outcome == "ok"
 
 
-@pytest.mark.parametrize(("method", "outcome"), [("soda", "ok"), ("gad", "failed")])
+@pytest.mark.parametrize(("method", "outcome"), [("dpo", "ok"), ("gad", "failed")])
 def test_more_processes_than_the_method_can_use_fail(method, outcome):
     found = checked({"train": {"method": method}}, gpus=Gpus("nvidia.com/gpu", 2, 2))["processes"]
     assert found.outcome == outcome and "4" in found.found

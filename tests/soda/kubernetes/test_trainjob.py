@@ -22,7 +22,7 @@ def _looks_often(monkeypatch):
 
 @pytest.fixture
 def call(made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     config = {"batch_size": 8, "learning_rate": 1e-6, "health": {"answers": 2}}
     return prepare("train", inputs=inputs, config=config, out=tmp_path / "out")
 
@@ -75,7 +75,7 @@ def test_a_job_says_what_to_run_and_on_what(call, made):
     command = trainer["command"]
     assert command[:4] == ["torchrun", "-m", "soda", "train"]
     key = made["pairs"].manifest["key"][:16]
-    assert command[command.index("--pairs") + 1] == f"/store/artifacts/pair-build-{key}"
+    assert command[command.index("--data") + 1] == f"/store/artifacts/pair-build-{key}"
     assert "batch_size=8" in command and "runtimePatches" not in job["spec"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (4, 2)
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "2"
@@ -94,7 +94,7 @@ def test_the_values_on_the_command_line_are_the_configs_own(call):
 
 
 def test_one_training_has_one_name_wherever_it_runs(call, made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     other = prepare("train", inputs=inputs, config={"batch_size": 4}, out=tmp_path / "out")
     names = {
         name_of(job_of(one, "/store", where))

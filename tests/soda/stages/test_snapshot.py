@@ -26,7 +26,7 @@ def test_every_prompt_gets_one_answer_in_its_place(made):
     facts = student.manifest["facts"]
     assert sum(facts["outcomes"].values()) == len(student)
     assert facts["student"]["weights_digest"] == made["base"].weights_digest
-    assert facts["student"]["sampling"]["temperature"] == 0.8
+    assert facts["student"]["sampling"]["temperature"] == 0.7
     assert (
         ChatFormat.load(student.path / "tokenizer").template_digest
         == (facts["student"]["template_digest"])

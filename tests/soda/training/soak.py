@@ -1,6 +1,6 @@
 """Training, stopped 50 times at random moments by SIGTERM or SIGKILL, beside an undisturbed run.
 
-    python -m tests.soda.training.soak [--kills 50] [--method soda]
+    python -m tests.soda.training.soak [--kills 50] [--method dpo]
 
 On one device: prints whether the losses of every step and the trained weights have the same bits,
 and how long SIGTERM took.
@@ -32,16 +32,22 @@ from tests.killing import killed_after
 
 RECIPE: dict[str, Any] = {
     "learning_rate": 1e-3,
-    "sft_learning_rate": 1e-3,
-    "sft_epochs": 2,
     "epochs": 12,
     "batch_size": 8,
     "device": {"micro_batch_tokens": 200},
     "check_every_steps": 3,
+    "checkpoint_minutes": 0.002,  # between the checks, too
     "health": {"chosen_reward": "off", "accuracy": "off", "answers": 0},
 }
 LONGEST = 300.0  # seconds that an undisturbed run may take on a busy machine
-SHORT = {"adversarial": {"rollouts": 2, "max_new_tokens": 4}, "epochs": 4}  # GAD's steps are dear
+CHANGES: dict[str, dict[str, Any]] = {
+    "sft": {"learning_rate": 3e-1},  # its best checkpoint is not the last one
+    "dpo": {},
+    "gad": {  # whose steps are dear
+        "adversarial": {"rollouts": 2, "max_new_tokens": 4, "sft_learning_rate": 1e-3},
+        "epochs": 4,
+    },
+}
 
 
 def _figures(model: soda.Model) -> list[dict[str, Any]]:
@@ -60,8 +66,8 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
     load_stage("train")
     with fake_teacher() as teacher:
         made = make_pairs(root, teacher)
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
-    values = RECIPE | {"method": method} | (SHORT if method == "gad" else {})
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
+    values = RECIPE | {"method": method} | CHANGES[method]
 
     def train(name: str) -> soda.Model:
         return soda.run("train", inputs=inputs, config=values, out=root / name / "model")
@@ -93,6 +99,7 @@ def soak(root: Path, kills: int, method: str, seed: int) -> dict[str, Any]:
         "SIGKILL": count[signal.SIGKILL],
         "runs": runs,
         "steps": len(_figures(alone)),
+        "checkpoint": alone.trainings[-1]["checkpoint"],
         "same losses": same_losses,
         "same weights": same_weights,
         "slowest SIGTERM, s": round(slowest, 2),
@@ -103,7 +110,7 @@ def main() -> None:
     """Run the soak, and print what came of it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--method", default="soda", choices=["soda", "seqkd", "gad"])
+    parser.add_argument("--method", default="dpo", choices=["sft", "dpo", "gad"])
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

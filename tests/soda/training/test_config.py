@@ -13,7 +13,8 @@ def test_groups_keep_what_is_not_set():
 
 
 def test_how_the_device_is_used_is_no_part_of_the_key():
-    one = TrainConfig.parse({"device": {"micro_batch_tokens": 100, "compile": False}})
+    device = {"micro_batch_tokens": 100, "compile": False}
+    one = TrainConfig.parse({"device": device, "checkpoint_minutes": 1})
     assert one.deciding() == TrainConfig.parse({}).deciding()
     assert one.set_aside()["device"]["micro_batch_tokens"] == 100
 
@@ -29,6 +30,8 @@ def test_how_the_device_is_used_is_no_part_of_the_key():
         ({"adversarial": {"rollouts": 1}}, "train.adversarial.rollouts: expected greater than"),
         ({"seed": -1}, "train.seed: expected greater than or equal to 0"),
         ({"method": "gad", "lora": {}}, "expected no lora with gad"),
+        ({"method": "soda"}, "train.method: expected 'dpo', 'sft' or 'gad', found 'soda'"),
+        ({"checkpoint_minutes": 0}, "train.checkpoint_minutes: expected greater than 0"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(values, message):
@@ -43,3 +46,19 @@ def test_gad_trains_in_one_process():
     config.check_processes(1)
     with pytest.raises(ConfigError, match="gad trains in one process, found 2"):
         config.check_processes(2)
+
+
+@pytest.mark.parametrize("key", ["sft_epochs", "sft_learning_rate"])
+def test_an_old_recipe_is_told_what_to_write_now(key):
+    with pytest.raises(ConfigError) as refused:
+        TrainConfig.parse({key: 1, "learning_rate": 1e-6})
+    assert str(refused.value) == (
+        f"train: unknown key '{key}': the warm-up is a run of its own; write 'warm-up: {{method: "
+        "sft, epochs: ..., learning_rate: ...}' beside 'train: {method: dpo}'"
+    )
+
+
+def test_gad_has_a_warm_up_of_its_own():
+    config = TrainConfig.parse({"method": "gad", "adversarial": {"sft_epochs": 2}})
+    assert config.adversarial.sft_epochs == 2 and config.rollout_tokens == 1536
+    assert TrainConfig.parse({}).rollout_tokens == 0

@@ -6,9 +6,9 @@ from soda.training.phases import phases_of
 from tests.soda.training.plain import policy_of, setup_of, tiny
 
 METHODS = {
-    "soda": [("sft", 0), ("dpo", 1)],
-    "seqkd": [("sft", 0), ("sft", 1)],
-    "gad": [("sft", 1), ("discriminator", 1), ("gad", 1)],
+    "dpo": [("dpo", 1)],
+    "sft": [("sft", 3)],
+    "gad": [("sft", 1), ("discriminator", 1), ("gad", 2)],
 }
 
 
@@ -16,6 +16,12 @@ METHODS = {
 def test_a_method_s_phases_and_epochs(tmp_path, method):
     phases = phases_of(setup_of(tmp_path, method=method), lambda: policy_of(tiny()))
     assert [(phase.name, phase.epochs) for phase in phases] == METHODS[method]
+
+
+def test_the_warm_up_alone_ends_with_its_best_checkpoint(tmp_path):
+    for method, best in (("sft", True), ("dpo", False), ("gad", False)):
+        phases = phases_of(setup_of(tmp_path, method=method), lambda: policy_of(tiny()))
+        assert [phase.keeps_best for phase in phases] == [best] * len(phases)
 
 
 def test_gad_s_models_are_three(tmp_path):

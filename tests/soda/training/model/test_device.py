@@ -114,3 +114,5 @@ def test_what_is_trained_beside_the_policy_takes_memory_too():
 def test_how_many_tokens_are_wanted():
     assert (Device().tokens("cpu"), Device().tokens("cuda")) == (2048, 16384)
     assert Device(micro_batch_tokens=100).tokens("cuda") == 100
+    assert Device(halvings=2).tokens("cpu") == 512
+    assert Device(micro_batch_tokens=3, halvings=9).tokens("cpu") == 1

@@ -11,6 +11,7 @@ from soda.training.objectives.discriminator import (
     bradley_terry,
     discriminator_phase,
 )
+from soda.training.run.phase import Start
 from tests.soda.training.plain import PAIRS, policy_of, setup_of, tiny
 
 ROLLOUTS = [
@@ -70,10 +71,31 @@ def test_an_untied_head_is_not_trained_with_the_discriminator():
     assert frozen == ["body.model.lm_head.weight"]
 
 
+VALUES = {
+    "method": "gad",
+    "adversarial": {"discriminator_learning_rate": 1e-3, "max_new_tokens": 4, "rollouts": 2},
+}
+
+
 def test_its_phase_leaves_the_policy_alone_and_is_not_watched(tmp_path):
-    setup = setup_of(tmp_path)
+    setup = setup_of(tmp_path, **VALUES)
     discriminator = Discriminator(policy_of(tiny()))
-    phase = discriminator_phase(setup, discriminator, 1e-3, 2)
-    assert phase.trainee is discriminator and list(phase.rates) == ["discriminator"]
+    phase = discriminator_phase(setup, discriminator)
+    assert phase.trainee is discriminator and phase.rates == {"discriminator": 1e-3}
     assert phase.modules["policy"] is setup.policy  # a checkpoint has what was trained before
-    assert not phase.watched and not phase.compares
+    assert not phase.watched and not phase.compares and not phase.alone
+    turn = phase.begin(Start(0, None, {}, 100))(0, PAIRS[:2])
+    assert turn.examples == PAIRS[:2]
+
+
+def test_beside_the_teacher_s_answer_alone_the_policy_samples_one(tmp_path):
+    examples = [pair.first() for pair in PAIRS]
+    setup = setup_of(tmp_path, examples=examples, **VALUES)
+    phase = discriminator_phase(setup, Discriminator(policy_of(tiny())))
+    assert phase.alone  # it samples while nothing else runs
+    turn = phase.begin(Start(0, None, {}, 100))(3, examples[:2])
+    for one, example in zip(turn.examples, examples[:2], strict=True):
+        chosen, sampled = one.answers
+        assert chosen is example.answers[0] and 1 <= len(sampled) <= 4
+    setup.interrupt.came = True
+    assert phase.begin(Start(0, None, {}, 100))(3, examples[:2]) is None

@@ -7,7 +7,8 @@ import torch
 
 from soda.training.model.examples import Example
 from soda.training.objectives.discriminator import Discriminator
-from soda.training.objectives.gad import Adversary, adversarial_phase, draw_rollouts
+from soda.training.objectives.gad import Adversary, adversarial_phase
+from soda.training.objectives.rollouts import draw_rollouts
 from soda.training.run.optimizer import make_optimizer
 from soda.training.run.phase import Start
 from tests.soda.training.plain import FROZEN, policy_of, setup_of, tiny
@@ -36,24 +37,18 @@ def adversary(setup):
     return Adversary(setup, policy_of(tiny(kind)), discriminator, optimizer, 64)
 
 
-def test_rollouts_are_some_a_prompt_and_the_same_for_the_same_step(setup):
-    drawn = draw_rollouts(setup, PROMPTS, 0)
-    assert [len(answers) for answers in drawn] == [3, 3]
-    assert all(1 <= len(answer) <= 4 for answers in drawn for answer in answers)
-    assert draw_rollouts(setup, PROMPTS, 0) == drawn
-    assert draw_rollouts(setup, PROMPTS, 1) != drawn
-
-
 def test_a_turn_changes_no_weight_until_it_is_finished(adversary):
     before = {name: value.clone() for name, value in adversary.discriminator.state_dict().items()}
     turn = adversary.turn(0, PROMPTS)
-    drawn = draw_rollouts(adversary.setup, PROMPTS, 0)
-    assert [[one.tolist() for one in example.answers] for example in turn.examples] == [
-        list(answers) for answers in drawn
+    drawn = draw_rollouts(adversary.setup, PROMPTS, 0, range(3))
+    answers = [
+        [one.tolist() for example in rollouts for one in example.answers]
+        for rollouts in (turn.examples, drawn)
     ]
+    assert answers[0] == answers[1] and len(answers[0]) == 6
     assert turn.temperature == 0.8
     assert float(turn.sums["discriminator_loss"]) == pytest.approx(2 * math.log(2))
-    tokens = sum(len(answer) for answers in drawn for answer in answers)
+    tokens = sum(map(len, answers[0]))
     assert float(turn.sums["rollout_tokens"]) == pytest.approx(tokens / 3)
     after = adversary.discriminator.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -16,7 +16,11 @@ STEP = StepFigures(
     means={"loss_of_reference": 0.6931, "accuracy": 0.5},
 )
 CHECK = CheckFigures(
-    chosen_logp=-1.5, chosen_reward=0.1, chosen_fall=-1.0, repetitive=0.25, answer_tokens=40.0
+    chosen_logp=-1.5,
+    chosen_answer_logp=-30.0,
+    chosen_reward=0.1,
+    repetitive=0.25,
+    answer_tokens=40.0,
 )
 
 
@@ -42,7 +46,7 @@ STEP_SIGNS = {  # sign -> what is seen, at which step of 100, and what it says
 }
 CHECK_SIGNS = {
     "chosen_reward": ({"chosen_reward": -0.051}, "the validation chosen reward fell to -0.051"),
-    "chosen_logp": ({"chosen_fall": 10.1}, "a chosen answer fell by 10.1 nats"),
+    "chosen_logp": ({"chosen_answer_logp": -40.1}, "a chosen answer fell by 10.1 nats"),
     "repetitive": ({"repetitive": 0.75}, "75% of sampled answers repeat, 25% did at the start"),
     "length": ({"answer_tokens": 81.0}, "sampled answers grew from 40 to 81 tokens"),
 }
@@ -112,7 +116,7 @@ def test_sft_has_no_first_loss_to_expect():
     "figures",
     [
         {"chosen_reward": -0.05},
-        {"chosen_fall": 10.0},
+        {"chosen_answer_logp": -40.0},
         {"repetitive": 0.5},
         {"answer_tokens": 80.0},
     ],
@@ -126,16 +130,29 @@ def test_limits_are_the_recipes():
         chosen_reward_floor=-1, chosen_logp_fall=20, repetitive_rise=0.9, length_growth=9
     )
     worse = replace(
-        CHECK, chosen_reward=-0.9, chosen_fall=19.0, repetitive=1.0, answer_tokens=300.0
+        CHECK, chosen_reward=-0.9, chosen_answer_logp=-49.0, repetitive=1.0, answer_tokens=300.0
     )
     assert signs_in_check(health, worse, CHECK) == []
     assert len(signs_in_check(Health(), worse, CHECK)) == 4
 
 
 def test_without_sampled_answers_only_probabilities_are_looked_at():
-    figures = CheckFigures(chosen_logp=-1.5, chosen_reward=-1.0, chosen_fall=0.0)
+    figures = CheckFigures(chosen_logp=-1.5, chosen_answer_logp=-30.0, chosen_reward=-1.0)
     (found,) = signs_in_check(Health(), figures, figures)
     assert found == Sign(True, "the validation chosen reward fell to -1.000, below -0.05")
+
+
+def test_without_rewards_the_likelihood_is_looked_at():
+    before = CheckFigures(chosen_logp=-1.5, chosen_answer_logp=-30.0)
+    assert signs_in_check(Health(), before, before) == []
+    (found,) = signs_in_check(Health(), replace(before, chosen_answer_logp=-41.0), before)
+    assert "fell by 11.0 nats" in found.text and not found.stop
+
+
+def test_a_likelihood_that_is_no_number_stops():
+    broken = replace(CHECK, chosen_answer_logp=math.nan)
+    (found,) = signs_in_check(Health(), broken, CHECK)
+    assert found == Sign(True, "expected a finite validation log-probability, found nan")
 
 
 def test_a_misspelt_sign_is_refused():

@@ -22,7 +22,9 @@ def step(number, loss, phase=0, **means):
 
 
 def check(number, reward, phase=0, **others):
-    return Row(Position(phase, number), "dpo", CheckFigures(-1.5, reward, -2.0, **others))
+    return Row(
+        Position(phase, number), "dpo", CheckFigures(-1.5, -20.0, chosen_reward=reward, **others)
+    )
 
 
 def test_a_line_for_each_step_and_check(tmp_path):
@@ -32,7 +34,7 @@ def test_a_line_for_each_step_and_check(tmp_path):
     first, second = (json.loads(line) for line in metrics.read().splitlines())
     assert first == {
         "phase": 0, "step": 0, "name": "dpo", "kind": "check",
-        "chosen_logp": -1.5, "chosen_reward": 0.0, "chosen_fall": -2.0, "margin": 0.25,
+        "chosen_logp": -1.5, "chosen_answer_logp": -20.0, "chosen_reward": 0.0, "margin": 0.25,
     }  # fmt: skip
     assert second == {
         "phase": 0, "step": 1, "name": "dpo", "kind": "step", "accuracy": 0.75, "loss": 0.5,
@@ -68,8 +70,9 @@ def test_the_checks_of_a_phase_by_step(tmp_path):
     for phase, number, reward in [(0, 0, 1), (0, 5, 2), (1, 0, 3), (1, 5, 4)]:
         metrics.write(check(number, reward, phase))
         metrics.write(step(number + 1, 0.5, phase))
-    found = metrics.checks(1)
-    assert {key: one.chosen_reward for key, one in found.items()} == {0: 3, 5: 4}
+    for again in (metrics, Metrics(tmp_path / "again.jsonl", metrics.read())):
+        found = again.checks(1)
+        assert {at.step: one.chosen_reward for at, one in found.items()} == {0: 3, 5: 4}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there it is the GPU's memory")

@@ -1,6 +1,6 @@
 """A phase says what it trains; what runs it asks for no name."""
 
-from soda.training.run.phase import Phase, every_example
+from soda.training.run.phase import Phase, Turn
 from tests.soda.training.plain import PAIRS, Silent, dpo, setup_of
 
 
@@ -11,9 +11,9 @@ def test_the_loop_trains_the_first_of_what_a_phase_trains():
     assert phase.largest(PAIRS[0]) is PAIRS[0]
 
 
-def test_every_example_is_trained_on_as_it_is():
-    turn = every_example(dpo)(3, PAIRS[:2])
-    assert turn.examples == PAIRS[:2] and turn.temperature == 1
+def test_a_turn_without_more_to_change_changes_nothing():
+    turn = Turn(PAIRS[:2], dpo(PAIRS[:2]))
+    assert turn.temperature == 1 and turn.sums == {}
     turn.finish()
 
 

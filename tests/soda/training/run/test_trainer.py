@@ -9,7 +9,8 @@ from soda.artifacts.intermediate import Intermediate
 from soda.storage import Place
 from soda.training.objectives.preference import preference_phase
 from soda.training.objectives.sft import sft_phase
-from soda.training.run.metrics import StepFigures, read_rows
+from soda.training.run.metrics import CheckFigures, StepFigures, read_rows
+from soda.training.run.phase_run import Ending
 from soda.training.run.trainer import Trainer
 from tests.soda.training.plain import PAIRS, setup_of
 
@@ -24,8 +25,9 @@ class KilledError(Exception):
     """Ends a run as a lost machine would: nothing is saved on the way out."""
 
 
-def phases_of(setup, epochs=(1, 2)):
-    return [sft_phase(setup, 1e-2, epochs[0]), preference_phase(setup, 1e-3, epochs[1])]
+def phases_of(setup, epochs):
+    """A phase that compares has to be the first."""
+    return [preference_phase(setup, 1e-3, epochs[0]), sft_phase(setup, 1e-2, epochs[1])]
 
 
 class Run:
@@ -45,6 +47,11 @@ class Run:
     def weights(self):
         return {name: one.detach().clone() for name, one in self.setup.policy.named_parameters()}
 
+    def likelihood(self):
+        """Of the last check, on the teacher's validation answers."""
+        rows = [row.figures for row in read_rows(self.log.read_bytes())]
+        return [row.chosen_logp for row in rows if isinstance(row, CheckFigures)][-1]
+
     def steps(self):
         rows = read_rows(self.log.read_bytes())
         return [
@@ -52,13 +59,13 @@ class Run:
         ]
 
 
-STEPS = [("sft", 1), ("sft", 2), ("dpo", 1), ("dpo", 2), ("dpo", 3), ("dpo", 4)]
+STEPS = [("dpo", 1), ("dpo", 2), ("sft", 1), ("sft", 2), ("sft", 3), ("sft", 4)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("undisturbed"))
-    assert run.go() is None
+    assert run.go() == Ending(4, 4, "last step", run.likelihood())
     return run
 
 
@@ -69,8 +76,8 @@ def test_phases_come_in_their_order_and_each_counts_its_steps(undisturbed):
 
 def test_a_phase_without_epochs_is_left_out(tmp_path):
     run = Run(tmp_path, epochs=(0, 1))
-    assert run.go() is None
-    assert run.steps() == [("dpo", 1), ("dpo", 2)]
+    assert run.go().steps == 2
+    assert run.steps() == [("sft", 1), ("sft", 2)]
 
 
 @pytest.mark.parametrize("step", range(6))
@@ -94,7 +101,7 @@ def test_killed_in_any_step_it_ends_with_the_same_bits(tmp_path, undisturbed, st
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()
     again = Run(tmp_path)
-    assert again.go() is None
+    assert again.go().problem is None
     assert again.steps() == STEPS
     expected = undisturbed.weights()
     assert all(torch.equal(one, expected[name]) for name, one in again.weights().items())
@@ -118,15 +125,16 @@ def test_sigterm_saves_and_the_next_run_goes_on(tmp_path, undisturbed, capsys):
 def test_what_goes_wrong_in_one_phase_ends_the_training(tmp_path):
     run = Run(tmp_path)
     run.phases[0].rates["policy"] = 1e38
-    problem = run.go()
-    assert problem.startswith("expected finite numbers, found loss ")
-    assert problem.endswith("at sft step 2; back to checkpoint-0-0000000")
-    assert run.steps() == [("sft", 1)]
+    ending = run.go()
+    assert ending.problem.startswith("expected finite numbers, found loss ")
+    assert ending.problem.endswith("at dpo step 2; back to checkpoint-0-0000000")
+    assert (ending.step, ending.chosen_by) == (0, "health")
+    assert run.steps() == [("dpo", 1)]
 
 
 def test_a_training_that_is_done_is_not_done_again(tmp_path, undisturbed):
     Run(tmp_path).go()
     again = Run(tmp_path)
-    assert again.go() is None
+    assert again.go().step == 4
     expected = undisturbed.weights()
     assert all(torch.equal(one, expected[name]) for name, one in again.weights().items())

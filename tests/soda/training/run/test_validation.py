@@ -1,5 +1,7 @@
 """What is told of the validation examples."""
 
+from dataclasses import replace
+
 import pytest
 
 from soda.training.model.processes import Processes
@@ -17,8 +19,19 @@ def test_figures_are_means_over_the_examples(tmp_path):
     sums = pair_sums(setup.config.loss, now, frozen)
     for key, value in sums.items():
         assert getattr(found, key) == pytest.approx(float(value) / 4, rel=1e-4), key
-    assert found.chosen_fall == pytest.approx(float((frozen.chosen - now.chosen).mean()), rel=1e-4)
+    assert found.chosen_answer_logp == pytest.approx(float(now.chosen.mean()), rel=1e-4)
     assert found.repetitive is None and found.answer_tokens is None
+
+
+def test_without_a_reference_the_teacher_s_answers_alone_are_looked_at(tmp_path):
+    setup = setup_of(tmp_path, validation=PAIRS[:4], health={"answers": 0})
+    found = check_figures(setup, None, 40)
+    compared = check_figures(setup, FROZEN, 40)
+    assert found.chosen_logp == pytest.approx(compared.chosen_logp, rel=1e-5)
+    assert found.chosen_answer_logp == pytest.approx(compared.chosen_answer_logp, rel=1e-5)
+    assert found.chosen_reward is None and found.rejected_logp is None
+    alone = replace(setup, validation=[pair.first() for pair in PAIRS[:4]])
+    assert check_figures(alone, None, 40) == found
 
 
 @pytest.mark.parametrize("recompute", [False, True])
