@@ -1,8 +1,9 @@
 """Checks on a compiled pipeline that `kfp dsl compile` does not make."""
 
-from .check import lint
+__version__ = "0.1.0"
+
+from .check import lint, load
 from .findings import Finding
 from .rules import RULES
-from .source import load
 
 __all__ = ["RULES", "Finding", "lint", "load"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .spec import Place, Spec
+from .spec import TARGETS, Place, Spec, Target
 
 __all__ = ["SEVERITIES", "Fault", "Faults", "Finding", "Rule", "Severity"]
 
@@ -33,6 +33,8 @@ class Rule:
     summary: str  # one line: what goes wrong
     fix: str  # what to call in kfp
     check: Callable[[Spec], Faults]  # its docstring is the longer explanation
+    targets: tuple[Target, ...] = TARGETS  # where it is true
+    style: bool = False  # good practice that most pipelines leave out: one line for a spec
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from . import __version__
 from .findings import SEVERITIES, Finding, Rule
 from .rules import RULES
 
 __all__ = ["REPORTS", "explain", "list_rules"]
 
+_HOME = "https://github.com/soda-distill/soda"
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -24,7 +26,13 @@ def list_rules() -> str:
 
 def explain(rule: Rule) -> str:
     """Return all that is known of a rule."""
-    return f"{rule.id} ({rule.severity}): {rule.summary}\n\n{getdoc(rule.check)}\n\nFix: {rule.fix}"
+    first = f"{rule.id} ({rule.severity}): {rule.summary}"
+    return f"{first}\n\n{getdoc(rule.check)}\n\n{_where(rule)}\nFix: {rule.fix}"
+
+
+def _where(rule: Rule) -> str:
+    shown = "; one line for a spec, unless --style or --select asks for it" * rule.style
+    return f"True of: {', '.join(rule.targets)}{shown}"
 
 
 def _counts(findings: list[Finding]) -> dict[str, int]:
@@ -39,7 +47,8 @@ def _text(findings: list[Finding]) -> str:
     lines = []
     for each in findings:
         if each.suppressed is None:
-            where = f"{each.file}:{each.line}: {each.severity} {each.rule}"
+            line = f":{each.line}" if each.line else ""
+            where = f"{each.file}{line}: {each.severity} {each.rule}"
             lines += [f"{where}: {each.place}: {each.message}", f"    {each.fix}"]
     counts = _counts(findings)
     words = [
@@ -56,13 +65,16 @@ def _json(findings: list[Finding]) -> str:
 def _sarif(findings: list[Finding]) -> str:
     order = list(RULES)
     driver = {
-        "name": "kfp-spec-lint",
+        "name": "soda-lint",
+        "version": __version__,
+        "informationUri": _HOME,
         "rules": [
             {
                 "id": rule.id,
                 "shortDescription": {"text": rule.summary},
                 "fullDescription": {"text": getdoc(rule.check)},
                 "help": {"text": rule.fix},
+                "helpUri": f"{_HOME}/blob/main/docs/lint.md",
                 "defaultConfiguration": {"level": rule.severity},
             }
             for rule in RULES.values()

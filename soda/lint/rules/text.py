@@ -28,13 +28,13 @@ def _missing_description(spec: Spec) -> Faults:
 
 def _documented(executor: Executor) -> bool:
     """Look for the docstring in a Python component's source: the spec has no other place for it."""
-    args, source = executor.args, executor.command[-1] if executor.command else ""
+    args, source = executor.args, executor.source
     if "--function_to_execute" not in args[:-1] or "\ndef " not in source:
         return True
     name = args[args.index("--function_to_execute") + 1]
     try:
         body = ast.parse(source).body
-    except SyntaxError:  # of another Python
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # of another Python, or none
         return True
     functions = [each for each in body if isinstance(each, ast.FunctionDef) and each.name == name]
     return any(ast.get_docstring(each) for each in functions) or not functions
@@ -43,9 +43,10 @@ def _documented(executor: Executor) -> bool:
 RULES = (
     Rule(
         "missing-description",
-        "warning",
+        "note",
         "the form that starts a run shows names alone: people guess",
         "give its function a docstring, with the parameters under 'Args:'",
         _missing_description,
+        style=True,
     ),
 )

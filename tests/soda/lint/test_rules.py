@@ -1,6 +1,7 @@
 """Every rule against one sound pipeline, and against the same with one fault."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ from soda.lint import RULES, lint, load
 from soda.lint.check import check
 from soda.lint.config import LintConfig, Suppression
 from soda.lint.source import read
+from soda.lint.spec import TARGETS
 
 Documents = list[dict[str, Any]]
 DOC = """Do what the word says.
@@ -53,8 +55,12 @@ def train(rows: dsl.Input[dsl.Dataset], word: str, checkpoint_dir: str = "/ckpt"
     """Train something."""
 
 
-def register(word: str, rows: dsl.Input[dsl.Dataset]):
+def register(word: str, model: dsl.Input[dsl.Dataset]):
     """Name a model."""
+
+
+def tune(word: str, rows: dsl.Input[dsl.Dataset]):
+    """Train something, and keep nothing of it."""
 
 
 def evaluate(rows: dsl.Input[dsl.Dataset], metrics: dsl.Output[dsl.Dataset]):
@@ -179,6 +185,17 @@ def forget(*path: str) -> Callable[[Documents], None]:
     return edit
 
 
+def cut_off(kind: str, name: str) -> Callable[[Documents], None]:
+    """Return an edit after which the loop neither declares nor gets an input."""
+
+    def edit(documents: Documents) -> None:
+        components = documents[0]["components"]
+        del components[LOOP]["inputDefinitions"][kind][name]
+        del components[GROUP]["dag"]["tasks"]["for-loop-3"]["inputs"][kind][name]
+
+    return edit
+
+
 def rename_executor(documents: Documents) -> None:
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     executors["exec-gone"] = executors["exec-read-rows"]
@@ -281,6 +298,27 @@ def condition_in_condition(word, made):
         step(say, word=word)
 
 
+def text() -> str:
+    """Return a text."""
+
+
+def flag() -> bool:
+    """Return a flag."""
+
+
+def number() -> int:
+    """Return a number."""
+
+
+def comparing(function, constant, above=False):
+    def body(word, made):
+        output = step(function).output
+        with dsl.If(output > constant if above else output == constant):
+            step(say, word=word)
+
+    return body
+
+
 def output_in_loop(word, made):
     answer = step(decide, word=word).outputs["Output"]
     with dsl.ParallelFor(["a", "b"]) as item:
@@ -312,7 +350,7 @@ def output_in_loop_in_condition(word, made):
 
 
 def ungated(word, made, **settings):
-    return step(register, word=word, rows=made.output).set_caching_options(False)
+    return step(register, word=word, model=made.output).set_caching_options(False)
 
 
 def gated_by_condition(word, made):
@@ -322,13 +360,13 @@ def gated_by_condition(word, made):
 
 def gated_by_report(word, made):
     measured = step(evaluate, rows=made.output)
-    step(register, word=word, rows=measured.output).set_caching_options(False)
+    step(register, word=word, model=measured.output).set_caching_options(False)
 
 
 def gated_by_report_through_a_group(word, made):
     measured = step(evaluate, rows=made.output)
     with dsl.ParallelFor(["a"]) as item:
-        step(register, word=item, rows=measured.output).set_caching_options(False)
+        step(register, word=item, model=measured.output).set_caching_options(False)
 
 
 def gated_by_order(word, made):
@@ -337,7 +375,7 @@ def gated_by_order(word, made):
 
 def cached_registration(word, made):
     with dsl.If(word == "go"):
-        step(register, word=word, rows=made.output)
+        step(register, word=word, model=made.output)
 
 
 def cached_exit(word, made):
@@ -355,7 +393,7 @@ def informed_exit(word, made):
         step(say, word=word)
 
 
-def asking(function=read_rows, variable="SERVICE_KEY", **caching):
+def asking(function=read_rows, variable="SERVICE_API_KEY", **caching):
     def body(word, made):
         task = step(function, word=word, rows=made.output)
         kubernetes.use_secret_as_env(task, "teacher", {"key": variable})
@@ -365,7 +403,7 @@ def asking(function=read_rows, variable="SERVICE_KEY", **caching):
     return body
 
 
-def training(*leave_out: str, function=read_rows, node="nvidia.com/gpu"):
+def training(*leave_out: str, function=tune, node="nvidia.com/gpu"):
     """A GPU task with all that it needs, but for what is left out."""
 
     def body(word, made):
@@ -413,8 +451,7 @@ def limited(*names: str) -> dict[str, Any]:
 
 # rule, place, what is different about the pipeline, what is then removed from the compiled spec
 FAULTS: list[tuple[str, str, Any, Callable[[Documents], None] | None]] = [
-    ("dangling-input", READ, {}, forget("components", LOOP, "inputDefinitions", "artifacts")),
-    ("dangling-input", READ, {}, forget("components", LOOP, "inputDefinitions", "parameters")),
+    ("dangling-input", READ, {}, cut_off("artifacts", "pipelinechannel--make-rows")),
     ("dangling-input", "root/condition-1", {}, rename_task),
     ("dangling-input", "root/condition-1", {}, misspell_output),
     ("dangling-input", "root/make", {}, misspell_text),
@@ -445,13 +482,17 @@ FAULTS: list[tuple[str, str, Any, Callable[[Documents], None] | None]] = [
     ),
     ("missing-dependency", "root/for-loop-1", example(loop_that_ignores_its_item), None),
     ("unknown-component", "root/make", {}, forget("components", "comp-make")),
-    ("unknown-executor", "exec-gone", {}, rename_executor),
+    ("unknown-executor", "comp-make", {}, forget("deploymentSpec", "executors", "exec-make")),
+    ("orphan-settings", "exec-gone", {}, rename_executor),
     ("unused-parameter", "root/word", pipeline_with_unused, None),
     ("if-on-named-output", "root/condition-1", {"answer": "other"}, None),
     ("if-on-named-output", "root/condition-4", example(condition_on_chosen), None),
     ("if-on-loop-item", "comp-for-loop-1/condition-2", example(condition_on_made_item), None),
     ("if-on-loop-item", "comp-for-loop-1/condition-2", example(condition_on_field_of_item), None),
-    ("quote-in-condition", "root/condition-1", {"text": "it's"}, None),
+    ("broken-condition", "root/condition-1", {"text": "it's"}, None),
+    ("broken-condition", "root/condition-1", example(comparing(flag, "true")), None),
+    ("broken-condition", "root/condition-1", example(comparing(number, "5")), None),
+    ("compared-as-text", "root/condition-1", example(comparing(text, 5, above=True)), None),
     (
         "quote-in-default",
         "root/condition-1",
@@ -472,7 +513,7 @@ FAULTS: list[tuple[str, str, Any, Callable[[Documents], None] | None]] = [
         "unthreaded-resource",
         READ,
         {"change": lambda task, given: kubernetes.add_node_selector_json(task, given.node)},
-        forget("components", LOOP, "inputDefinitions", "parameters", "pipelinechannel--node"),
+        cut_off("parameters", "pipelinechannel--node"),
     ),
     *(
         ("unpinned-image", "exec-read-rows", {"last": component(read_rows, base_image=i)}, None)
@@ -498,10 +539,10 @@ FAULTS: list[tuple[str, str, Any, Callable[[Documents], None] | None]] = [
     ("cached-side-effect", f"{GROUP}/register", example(cached_registration), None),
     ("cached-side-effect", "root/goodbye", example(cached_exit), None),
     ("register-without-gate", "root/register", example(ungated), None),
-    ("gpu-without-shm", "root/read-rows", example(training("shm")), None),
-    ("gpu-without-shm", "root/read-rows", example(training("shm", "disk")), None),
-    ("gpu-without-toleration", "root/read-rows", example(training("toleration")), None),
-    ("gpu-without-checkpoint", "root/read-rows", example(training("volume")), None),
+    ("gpu-without-shm", "root/tune", example(training("shm")), None),
+    ("gpu-without-shm", "root/tune", example(training("shm", "disk")), None),
+    ("gpu-without-toleration", "root/tune", example(training("toleration")), None),
+    ("gpu-without-checkpoint", "root/tune", example(training("volume")), None),
     ("missing-description", "exec-undocumented", {"last": component(undocumented)}, None),
     ("missing-description", "root", {}, forget("pipelineInfo", "description")),
     ("missing-description", "root/node", {"doc": DOC.replace("node:", "other:")}, None),
@@ -531,7 +572,11 @@ SOUND: list[tuple[str, Any]] = [
     ("missing-dependency", example(loop_that_waits)),
     ("if-on-named-output", example(condition_in_condition)),
     ("if-on-loop-item", example(condition_on_constant_item)),
-    ("quote-in-condition", {"text": 'say "go"'}),
+    ("broken-condition", {"text": 'say "go"'}),
+    ("broken-condition", example(comparing(flag, True))),
+    ("condition-types", example(comparing(number, 5.5, above=True))),
+    ("compared-as-text", example(comparing(number, 5, above=True))),
+    ("compared-as-text", example(comparing(text, "b", above=True))),
     ("output-into-loop", example(output_decides_in_loop)),
     ("output-into-loop", example(output_in_loop_in_condition)),
     ("output-into-loop", example(gated_by_report_through_a_group)),  # artifacts arrive as they are
@@ -571,14 +616,16 @@ SOUND: list[tuple[str, Any]] = [
     ("register-without-gate", example(gated_by_report_through_a_group)),
     ("register-without-gate", example(gated_by_order)),
     ("gpu-without-shm", example(training())),
-    ("gpu-without-shm", example(training("shm", node="tpu-v5"))),
+    ("gpu-without-shm", example(training("shm", node="cloud-tpus.google.com/v5"))),
     ("gpu-without-toleration", example(training())),
     ("gpu-without-checkpoint", example(training())),
     ("gpu-without-checkpoint", example(training("volume", function=train))),
+    ("gpu-without-checkpoint", example(training("volume", function=read_rows))),  # no training
     ("no-requests", limited("cpu_limit", "memory_limit")),
 ]
 
-ELSEWHERE = {"no-requests", "unused-suppression"}  # tested below: they do not come alone
+# Tested below or in test_rule_edits.py: they do not come alone, or kfp does not make them.
+ELSEWHERE = {"no-requests", "unused-suppression", "style"}
 
 
 def compiled(file, different):
@@ -593,30 +640,39 @@ def test_a_fault_is_found(rule, place, different, edit, tmp_path):
     documents = compiled(file, different)
     if edit:
         edit(documents)
-        found = lint(documents)
+        found = lint(documents, targets(rule))
     else:
-        found = check(read(str(file)), LintConfig(allow_image=allowed(rule)))
+        found = check(read(str(file)), settings(rule))
         lines = file.read_text().splitlines()
         assert all(lines[each.line - 1].strip().endswith(":") or each.line > 1 for each in found)
-    assert {(each.rule, each.place) for each in found} == {(rule, place)}
-    assert {each.severity for each in found} == {RULES[rule].severity}
+    places = {(each.rule, each.place) for each in found}
+    assert (rule, place) in places and (edit or places == {(rule, place)})
+    assert all(each.severity == RULES[each.rule].severity for each in found)
     assert all(each.message and each.fix for each in found)
 
 
-def allowed(rule):
-    return ("docker.io/library/soda",) if rule == "image-not-allowed" else ()
+def targets(rule):
+    """Return KFP, or for what is true of kfp.local alone, that."""
+    return ("kfp",) if "kfp" in RULES[rule].targets else RULES[rule].targets[:1]
+
+
+def settings(rule):
+    allowed = ("docker.io/library/soda",) if rule == "image-not-allowed" else ()
+    return LintConfig(style=True, targets=targets(rule), allow_image=allowed)
 
 
 @pytest.mark.parametrize(("rule", "different"), SOUND)
 def test_a_sound_pipeline_passes(rule, different, tmp_path):
-    assert rule in RULES
     file = tmp_path / "example.yaml"
     compiled(file, different)
-    assert check(read(str(file)), LintConfig(allow_image=allowed(rule))) == []
+    assert check(read(str(file)), settings(rule)) == []
 
 
 def test_every_rule_has_an_example():
-    assert {rule for rule, *_ in FAULTS} | ELSEWHERE == {rule for rule, *_ in SOUND} == set(RULES)
+    edited = Path(__file__).with_name("test_rule_edits.py").read_text()
+    assert {rule for rule, *_ in SOUND} == set(RULES)
+    for rule in set(RULES) - {rule for rule, *_ in FAULTS} - ELSEWHERE:
+        assert f'"{rule}",' in edited, rule
 
 
 def test_a_pod_without_limits_lacks_requests_too(tmp_path):
@@ -632,19 +688,19 @@ def test_a_suppression_that_matches_nothing_is_a_finding(tmp_path):
     compiled(file, {"finish": safe})
     used = Suppression("no-limits", "exec-*", "batch nodes have no quota", "lint.yaml", 3)
     stale = Suppression("no-retry", "root/gone", "it was there once", "lint.yaml", 6)
-    found = check(read(str(file)), LintConfig(suppress=(used, stale)))
+    found = check(read(str(file)), LintConfig(style=True, suppress=(used, stale)))
     assert {each.rule: each.suppressed for each in found} == {
         "no-limits": "batch nodes have no quota",
         "no-requests": None,
     }
-    (unused,) = LintConfig(suppress=(used, stale)).unused(found)
+    (unused,) = LintConfig(suppress=(used, stale)).unused(found, [str(file)])
     assert (unused.rule, unused.severity, unused.place) == (
         "unused-suppression",
         "warning",
         "no-retry at root/gone",
     )
     assert (unused.file, unused.line) == ("lint.yaml", 6)
-    assert LintConfig(suppress=(stale,), ignore=("no-retry",)).unused(found) == []
+    assert LintConfig(suppress=(stale,), ignore=("no-retry",)).unused(found, [str(file)]) == []
 
 
 @pytest.mark.parametrize(
@@ -663,7 +719,7 @@ def test_a_suppression_that_matches_nothing_is_a_finding(tmp_path):
 def test_a_prefix_ends_where_a_part_of_the_name_ends(image, prefix, fine, tmp_path):
     file = tmp_path / "example.yaml"
     compiled(file, {"last": component(read_rows, base_image=image)})
-    found = check(read(str(file)), LintConfig(allow_image=(prefix, "soda:1")))
+    found = check(read(str(file)), LintConfig(style=True, allow_image=(prefix, "soda:1")))
     assert [each.rule for each in found] == ([] if fine else ["image-not-allowed"])
 
 
@@ -676,7 +732,7 @@ def test_kfp_forgets_an_output_that_only_a_condition_reads(tmp_path):
         with dsl.If(dsl.OneOf(one, other) == "x"):
             step(say, word=word)
 
-    found = lint(compiled(tmp_path / "example.yaml", example(body)))
+    found = lint(compiled(tmp_path / "example.yaml", example(body)), TARGETS)
     assert [each.rule for each in found] == ["dangling-input", "if-on-named-output"]
     assert "no output of 'condition-branches-1'" in found[0].message
 
@@ -718,7 +774,7 @@ def test_kubernetes_manifests_are_read_like_kfps_own_yaml(tmp_path):
     plain = documents[1]["spec"]["pipelineSpec"]
     del plain["deploymentSpec"]["executors"]["exec-read-rows"]
     assert {(each.rule, each.place) for each in lint(documents)} == {
-        ("unknown-executor", "exec-read-rows"),
+        ("orphan-settings", "exec-read-rows"),
         ("unknown-executor", "comp-read-rows"),
     }
 
@@ -729,4 +785,4 @@ def test_lines_point_at_what_is_meant(tmp_path):
     found = {each.rule: each.line for each in check(read(str(file)), LintConfig())}
     lines = file.read_text().splitlines()
     assert lines[found["unpinned-image"] - 1].strip() == "image: soda"
-    assert lines[found["quote-in-condition"] - 1].strip().startswith("condition:")
+    assert lines[found["broken-condition"] - 1].strip().startswith("condition:")
