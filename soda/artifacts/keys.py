@@ -14,12 +14,11 @@ from typing import Protocol
 
 from soda import storage
 from soda.artifacts.code import Code, read_code
+from soda.artifacts.manifest import FORMAT
 from soda.config import Config
 from soda.rows import digest
 
-__all__ = ["FORMAT", "code_digest", "deciding", "module_of", "run_key"]
-
-FORMAT = 1  # of artifacts: raised by every change of the bytes that this room writes
+__all__ = ["code_digest", "deciding", "module_of", "run_key"]
 
 # Rooms that carry bytes or talk to people. What they make of a recipe or an input is in the key
 # itself: a config's values, an artifact's digest, FORMAT.

@@ -66,7 +66,7 @@ class Pairs(Artifact):
         return map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
 
     def __len__(self) -> int:
-        return sum(self.manifest["rows"].values())
+        return sum(self.manifest.rows.values())
 
 
 class Model(Artifact):
@@ -77,7 +77,7 @@ class Model(Artifact):
     @property
     def weights_digest(self) -> str:
         """The digest of the weights alone."""
-        return str(self.manifest["facts"]["weights_digest"])
+        return str(self.manifest.facts["weights_digest"])
 
 
 class Report(Artifact):

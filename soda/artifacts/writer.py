@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from soda import storage
 from soda.artifacts.unfinished import Mirror
 from soda.errors import StorageError
+from soda.storage import Content
 
 __all__ = ["DROPS", "LOGS", "WORK", "Writer"]
 
@@ -73,14 +74,11 @@ class Writer:
                 storage.remove_tree(self.work.parent)
             raise
 
-    def files(self) -> dict[str, dict[str, Any]]:
+    def files(self) -> dict[str, Content]:
         """Return size and checksum of every file but the logs."""
         found = {}
         for path in sorted(self.path.rglob("*")):
             name = path.relative_to(self.path).as_posix()
             if path.is_file() and not name.startswith(f"{LOGS}/"):
-                found[name] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": storage.file_digest(path),
-                }
+                found[name] = Content.of(path)
         return found

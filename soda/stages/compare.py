@@ -65,8 +65,8 @@ def _measured(report: Report) -> dict[str, Any]:
     figures, manifest = report.figures(), report.manifest
     return {
         **{key: figures[key] for key in _SAME},
-        **{text: manifest["inputs"].get(key) for key, text in _MEASURED.items()},
-        "config of eval": manifest["config"],
+        **{text: manifest.inputs.get(key) for key, text in _MEASURED.items()},
+        "config of eval": manifest.config,
     }
 
 

@@ -221,17 +221,17 @@ def _figures(
 
 def _lineage(model: Model, teacher: Responses, pairs: Pairs) -> dict[str, Any]:
     """Return where the figures come from: rows kept and dropped, training, teacher, weights."""
-    facts = model.manifest["facts"]
+    facts = model.manifest.facts
     return {
         "rows": {
             "prompts": len(teacher),
             "pairs": len(pairs),
-            "drops": pairs.manifest["drops"],
+            "drops": pairs.manifest.drops,
         },
         "train": {
             key: facts.get(key) for key in ("stopped_early", "train_pairs", "validation_pairs")
         },
-        "teacher": teacher.manifest["facts"]["teacher"],
+        "teacher": teacher.manifest.facts["teacher"],
         "weights_digest": model.weights_digest,
         "base_weights_digest": facts.get("base_weights_digest"),
     }
@@ -270,7 +270,7 @@ def _write_logs(writer: Writer, teacher: Responses, curve: list[dict[str, Any]])
     }
     logs = writer.path / LOGS
     logs.mkdir()
-    fingerprint = teacher.manifest["account"].get("fingerprint")
+    fingerprint = teacher.manifest.account.get("fingerprint")
     (logs / "teacher.json").write_text(json.dumps(fingerprint), encoding="utf-8")
     (logs / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
 

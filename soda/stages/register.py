@@ -72,11 +72,11 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
         "model_digest": model.digest,
         "weights_digest": model.weights_digest,
         "report_digest": report.digest,
-        "soda": model.manifest["soda"],
+        "soda": model.manifest.soda,
         "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
-        "train_config": model.manifest["config"],
-        "eval_config": report.manifest["config"],
-        "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},
+        "train_config": model.manifest.config,
+        "eval_config": report.manifest.config,
+        "inputs": {"train": model.manifest.inputs, "eval": report.manifest.inputs},
     }
     card = render_card(lineage, figures)
     inputs = {"model": model, "report": report}

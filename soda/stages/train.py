@@ -204,7 +204,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Mod
         trained = trained_model(policy, model.path, config.lora, processes)
         if writer is not None:
             writer.facts.update(
-                model.manifest["facts"],
+                model.manifest.facts,
                 train_pairs=len(rows),
                 validation_pairs=len(validation),
                 stopped_early=stopped,
@@ -386,7 +386,7 @@ def _write(writer: Writer, trained: Any, model: Model, config: TrainConfig) -> N
     import torch
 
     trained.to(getattr(torch, config.save_dtype)).save_pretrained(writer.path)
-    for name in model.manifest["files"]:
+    for name in model.manifest.files:
         if not name.endswith((".safetensors", ".safetensors.index.json")) and name != "config.json":
             (writer.path / name).unlink(missing_ok=True)
             shutil.copyfile(model.path / name, writer.path / name)

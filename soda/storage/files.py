@@ -9,11 +9,13 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from soda.errors import StorageError
 
 __all__ = [
+    "Content",
     "explain_os_errors",
     "file_digest",
     "link_tree",
@@ -52,6 +54,19 @@ def explain_os_errors() -> Iterator[None]:
         else:
             raise
         raise StorageError(f"{name}: expected to write, found: {reason}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: how many bytes, and which."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Content":
+        """Read a file."""
+        return cls(path.stat().st_size, file_digest(path))
 
 
 def file_digest(path: Path) -> str:

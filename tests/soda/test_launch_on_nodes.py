@@ -81,8 +81,8 @@ def refusal(capfd, *arguments, **named):
 
 def test_the_nodes_train_and_the_step_finds_what_they_made(cluster, shared, tmp_path):
     made = train(shared, tmp_path / "out")
-    assert made.path == tmp_path / "out" and made.manifest["stage"] == "train"
-    assert made.manifest["inputs"]["pairs"] == shared["pairs"].digest
+    assert made.path == tmp_path / "out" and made.manifest.stage == "train"
+    assert made.manifest.inputs["pairs"] == shared["pairs"].digest
     assert made.weights_digest != shared["base"].weights_digest
     [place] = (shared["store"] / "artifacts").glob("train-*")
     assert Model.open(place, verify=True).digest == made.digest
@@ -97,7 +97,7 @@ def test_the_nodes_train_and_the_step_finds_what_they_made(cluster, shared, tmp_
 def test_a_job_that_fails_is_one_line_and_code_2(cluster, shared, tmp_path, capfd):
     line = refusal(capfd, shared, tmp_path / "out", CONFIG, tmp_path / "another-volume")
     assert line.startswith("soda: train: soda-train-") and "kubectl logs -n team" in line
-    key = shared["pairs"].manifest["key"][:16]
+    key = shared["pairs"].manifest.key[:16]
     place = tmp_path / "another-volume" / "artifacts" / f"pair-build-{key}"
     assert f"failed: soda: {place}: expected a folder with pairs, found nothing" in line
 

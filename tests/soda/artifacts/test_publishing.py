@@ -238,8 +238,8 @@ def test_a_killed_run_goes_on_from_the_bucket(bucket, tmp_path, monkeypatch, mac
         assert teacher.asked.total() - 40 <= 4  # those under way
         assert before < 40
     made = soda.Responses.open(tmp_path / "out", verify=True)
-    assert made.manifest["facts"]["outcomes"] == {"answered": 40}
-    assert made.manifest["account"]["possibly_billed"] <= 4
+    assert made.manifest.facts["outcomes"] == {"answered": 40}
+    assert made.manifest.account["possibly_billed"] <= 4
     left = names(f"{bucket}/store/journal")
     assert left and not [name for name in left if "/.s" in name]
 

@@ -109,11 +109,11 @@ def test_a_falling_chosen_reward_stops_at_the_last_good_checkpoint(made, tmp_pat
     health = {"chosen_reward": "stop", "chosen_reward_floor": 0}
     changes = {"learning_rate": 0.3, "check_every_steps": 1}
     stopped = train(made, tmp_path / "model", health=health, **changes)
-    reason = stopped.manifest["facts"]["stopped_early"]
+    reason = stopped.manifest.facts["stopped_early"]
     assert "chosen reward fell" in reason and "back to checkpoint-" in reason
     assert lines(stopped, "dpo-check")[-1]["chosen_reward"] < 0
     warned = train(made, tmp_path / "warned", **changes)
-    assert warned.manifest["facts"]["stopped_early"] is None
+    assert warned.manifest.facts["stopped_early"] is None
     assert len(losses(warned)) > len(losses(stopped))
 
 
@@ -121,7 +121,7 @@ def test_a_policy_that_breaks_at_the_first_check_ends_as_it_came(made, tmp_path)
     """Back to before the first step, where the optimizer had no state."""
     changes = {"learning_rate": 1e6, "check_every_steps": 100, "warmup_share": 0.0}
     model = train(made, tmp_path / "model", health={"chosen_reward": "off"}, **changes)
-    reason = model.manifest["facts"]["stopped_early"]
+    reason = model.manifest.facts["stopped_early"]
     assert "expected finite numbers" in reason and "back to checkpoint-1-0000000" in reason
     assert weights(model) == weights(made["base"])
 
