@@ -107,7 +107,8 @@ def _stage(component: Any) -> str:
 
 
 def _config(stage: str) -> Iterator[str]:
-    from soda.stage import STAGES, load_stage
+    from soda.stage import load_stage
+    from soda.stages import STAGES
 
     if stage in STAGES and (fields := load_stage(stage).config.model_fields):
         yield "## Values of `config`"

@@ -5,7 +5,8 @@ __version__ = "0.1.0"
 from soda.artifacts.kinds import Model, Pairs, Prompts, Registration, Report, Responses
 from soda.errors import SodaError
 from soda.launch import launch, show
-from soda.stage import STAGES, run
+from soda.stage import run
+from soda.stages import STAGES
 
 __all__ = [
     "STAGES",

@@ -13,10 +13,12 @@ from pydantic import BaseModel
 
 from soda import __version__
 from soda.artifacts.artifact import Artifact
+from soda.artifacts.keys import module_of
 from soda.config import Config, assign, load_recipe, parse_assignment
 from soda.errors import SodaError
 from soda.launch import refuse
-from soda.stage import STAGES, load_stage, run
+from soda.stage import load_stage, run
+from soda.stages import STAGES
 
 __all__ = ["main"]
 
@@ -65,7 +67,7 @@ def _dispatch(words: list[str]) -> None:
     for name in STAGES:
         command = commands.add_parser(
             name,
-            help=_first_line(STAGES[name].partition(":")[0]),
+            help=_first_line(module_of(name)),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == wanted:  # only the wanted stage is imported: `soda --help` stays fast

@@ -1,4 +1,4 @@
-"""The stages by name, and `run`, which is the only way any of them is called."""
+"""A stage by its name, and `run`, which is the only way any of them is called."""
 
 import functools
 import importlib
@@ -8,26 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from soda.artifacts.artifact import Artifact, work_place
+from soda.artifacts.keys import module_of
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError
 from soda.progress import say
+from soda.stages import STAGES
 from soda.storage import Location, Place
 
-__all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
-
-# In the order a pipeline runs them: name -> where its function is.
-STAGES = {
-    "prepare-prompts": "soda.stages.prepare_prompts:prepare_prompts",
-    "import-student": "soda.stages.import_student:import_student",
-    "teacher-gen": "soda.stages.teacher_gen:teacher_gen",
-    "snapshot": "soda.stages.snapshot:snapshot",
-    "pair-build": "soda.stages.pair_build:pair_build",
-    "train": "soda.stages.train:train",
-    "eval": "soda.stages.eval:evaluate",
-    "register": "soda.stages.register:register",
-    "compare": "soda.stages.compare:compare",
-}
+__all__ = ["Call", "Stage", "load_stage", "prepare", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +37,9 @@ def load_stage(name: str) -> Stage:
     Raises:
         ConfigError: there is no such stage.
     """
-    name = name.replace("_", "-")
     if name not in STAGES:
         raise ConfigError(f"unknown stage '{name}'; {suggest(name, STAGES)}")
-    module, function_name = STAGES[name].split(":")
-    function = getattr(importlib.import_module(module), function_name)
+    function = getattr(importlib.import_module(module_of(name)), name.replace("-", "_"))
     annotations = dict(inspect.get_annotations(function))
     return Stage(
         name=name,
@@ -110,7 +97,7 @@ def run(
     """Run one stage, or return what it made before of the same code, config and inputs.
 
     Args:
-        name: a name from `STAGES`; `pair_build` and `pair-build` are the same.
+        name: a name from `soda.STAGES`.
         inputs: for each input of the stage, the folder of a finished artifact.
         config: the stage's own values; what is left out has its default.
         out: the folder to make. It is whole, or it is not there.

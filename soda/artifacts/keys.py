@@ -92,7 +92,7 @@ def deciding(
             found[package] = found.get(package) or version(package)
         elif room not in {"", *_CARRIERS} and (file := _file_of(name, root)):
             found[name], code = _read(file.read_text(encoding="utf-8"))
-            todo += [name.rpartition(".")[0], *code.imports]
+            todo += code.imports
             for data in _data_beside(file, code.texts):
                 found[data.relative_to(root.parent).as_posix()] = storage.file_digest(data)
     assert found.keys() >= set(modules), f"no such modules: {set(modules) - found.keys()}"

@@ -17,7 +17,8 @@ from soda.kubernetes import checks
 from soda.kubernetes.checks import Gpus
 from soda.launch import refuse
 from soda.progress import say
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig

@@ -21,7 +21,7 @@ from soda.launch import refuse
 from soda.progress import say
 from soda.registry.remote import open_registry
 from soda.rows import digest
-from soda.stage import STAGES
+from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.storage import Place

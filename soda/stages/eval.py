@@ -18,7 +18,7 @@ from soda.rows import Pair, Response
 from soda.storage import Place
 from soda.student.chat import ChatFormat
 
-__all__ = ["EvalConfig", "evaluate"]
+__all__ = ["EvalConfig", "eval"]
 
 _BATCH_TOKENS = 2048  # scored at once
 Measured = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
@@ -40,7 +40,7 @@ class EvalConfig(Config):
     seed: int = 0
 
 
-def evaluate(
+def eval(  # noqa: A001 - a stage's function has its name
     *,
     model: Model,
     base: Model,

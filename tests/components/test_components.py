@@ -11,7 +11,8 @@ from components import images
 from components.readme import ROOT, load_component, names
 from soda import lint
 from soda.kubernetes.trainjob import Nodes
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 
 NAMES = {name: name.replace("-", "_") for name in STAGES}
 AROUND = {"notify", "preflight", "train_job", "watch"}  # the stages

@@ -140,7 +140,7 @@ def test_a_failing_step_fails_the_run_with_one_line_of_its_own(tmp_path):
 def test_a_stage_as_function_command_and_component_gives_one_digest(made, tmp_path):
 
     inputs = {"teacher": made["teacher"].path, "student": made["student"].path}
-    function = soda.run("pair_build", inputs=inputs, config={}, out=tmp_path / "function")
+    function = soda.run("pair-build", inputs=inputs, config={}, out=tmp_path / "function")
     words = ["-m", "soda", "pair-build", "--out", str(tmp_path / "command")]
     for name, path in inputs.items():
         words += [f"--{name}", str(path)]

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from soda.cli import main
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 from tests.fakes.student import save_student
 
 

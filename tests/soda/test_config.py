@@ -7,7 +7,8 @@ import soda
 from soda.cli import main
 from soda.config import Config, assign, load_recipe, parse_assignment
 from soda.errors import ConfigError
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import soda
 from soda.artifacts.artifact import Artifact, work_place
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
-from soda.stage import STAGES, load_stage, run
+from soda.stage import load_stage, run
+from soda.stages import STAGES
 from soda.storage import Place
 
 
@@ -33,12 +34,13 @@ def test_every_stage_says_what_it_takes_and_makes(name):
     assert stage.name == name and stage.config.stage() == name
     assert issubclass(stage.output, Artifact)
     assert all(issubclass(kind, Artifact) for kind in stage.inputs.values())
-    assert load_stage(name.replace("-", "_")).function is stage.function
+    assert stage.function.__name__ == name.replace("-", "_")
 
 
-def test_an_unknown_stage_is_refused():
-    with pytest.raises(ConfigError, match="unknown stage 'pair-biuld'; did you mean 'pair-build'"):
-        run("pair-biuld", inputs={}, config={}, out="out")
+@pytest.mark.parametrize("name", ["pair-biuld", "pair_build"])
+def test_an_unknown_stage_is_refused(name):
+    with pytest.raises(ConfigError, match=f"unknown stage '{name}'; did you mean 'pair-build'"):
+        run(name, inputs={}, config={}, out="out")
 
 
 def test_inputs_that_the_stage_does_not_know_are_refused(made, tmp_path):
@@ -51,7 +53,7 @@ def test_inputs_that_the_stage_does_not_know_are_refused(made, tmp_path):
 def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
     one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     before = contents(tmp_path / "out")
-    again = run("prepare_prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    again = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert again.digest == one.digest and contents(tmp_path / "out") == before
     said = f"prepare-prompts: nothing to do, reusing {one.digest[:12]}\n"
     assert capsys.readouterr().err == said

@@ -8,7 +8,8 @@ import pytest
 import soda
 from soda.artifacts.keys import code_digest, deciding, module_of, run_key
 from soda.rows import digest
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 
 ROOT = Path(soda.__file__).parent
 TRAINED = {"train", "eval"}
