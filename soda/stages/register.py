@@ -12,7 +12,7 @@ from soda.config import Config
 from soda.errors import ConfigError
 from soda.registry.kubeflow import publish
 from soda.registry.model_card import render_card
-from soda.registry.remote import open_registry
+from soda.registry.registry import Registry
 from soda.storage import Place
 
 __all__ = ["RegisterConfig", "register"]
@@ -66,7 +66,8 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
     """
     figures = report.figures()
     failed = [check for check in config.champion_if if not _passes(check, figures)]
-    registry = open_registry(config.registry)
+    registry = Registry(config.registry)
+    champion = registry.alias(config.name, "champion")
     lineage = {
         "name": config.name,
         "model_digest": model.digest,
@@ -93,12 +94,12 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
                     config.model_registry,
                     name=config.name,
                     version=str(version),
-                    uri=f"{registry.version_folder(config.name, version)}/model",
+                    uri=str(registry.place_of(config.name, version) / "model"),
                     lineage=lineage,
                     author="soda",
                 )
             if not failed:
-                registry.set_alias(config.name, "champion", version)
+                registry.move_alias(config.name, "champion", version, seen=champion)
         facts: dict[str, Any] = {
             "name": config.name,
             "version": version,

@@ -16,7 +16,7 @@ import pytest
 import soda
 from soda import storage
 from soda.errors import ArtifactError, StorageError
-from soda.registry.remote import RemoteRegistry
+from soda.registry.registry import Registry
 from tests.fakes.artifacts import make_base, make_prompts, teacher_config
 from tests.fakes.objects import BUCKET, faulty
 from tests.fakes.teacher import echo, fake_teacher
@@ -120,8 +120,7 @@ def test_all_stages_run_from_bucket_to_bucket(
     values = {"name": "tiny", "registry": f"{bucket}/registry", "champion_if": []}
     registered = run("register", values, model="train", report="eval")
     assert registered.facts()["champion"] and registered.facts()["version"] == 1
-    registry = RemoteRegistry(f"{bucket}/registry")
-    folder = registry.version_folder("tiny", 1).removeprefix(f"{bucket}/")
+    folder = str(Registry(f"{bucket}/registry").place_of("tiny", 1)).removeprefix(f"{bucket}/")
     assert {f"{folder}/model/model.safetensors", f"{folder}/report/report.html"} <= set(
         names(bucket)
     )
