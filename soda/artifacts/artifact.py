@@ -11,7 +11,7 @@ from soda import __version__, storage
 from soda.artifacts import publishing
 from soda.artifacts.keys import code_digest, module_of, run_key
 from soda.artifacts.manifest import MANIFEST, Manifest
-from soda.artifacts.unfinished import Mirror
+from soda.artifacts.unfinished import UnfinishedWork
 from soda.artifacts.writer import WORK, Writer
 from soda.config import Config
 from soda.errors import ArtifactError, StorageError
@@ -167,7 +167,7 @@ class Artifact:
         if not cls.reusable and cls._made_with(key, target):
             storage.remove_tree(target.folder)  # the same run's earlier result gives way
         try:
-            storage.publish(folder, target.folder)
+            storage.move_tree(folder, target.folder)
         except StorageError:
             if not cls._made_with(key, target):
                 raise
@@ -214,17 +214,17 @@ def _bring(place: Place) -> None:
 
 
 @contextlib.contextmanager
-def _unfinished(place: Place) -> Iterator[Mirror | None]:
+def _unfinished(place: Place) -> Iterator[UnfinishedWork | None]:
     """Hold the work on a result in object storage, and bring what was done of it before."""
     if not place.remote:
         yield None
         return
     name = place.folder.name
     with storage.hold((place.parent.parent / "leases").open(), name) as lease:
-        mirror = Mirror(place.open(), place.folder / WORK, lease.check)
-        if mirror.pull():
+        work = UnfinishedWork(place.open(), place.folder / WORK, lease.check)
+        if work.pull():
             say(f"{name}: going on with what another machine began")
-        yield mirror
+        yield work
 
 
 def _place_in_store(out: Place, stage: str, key: str) -> Place | None:

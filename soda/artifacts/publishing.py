@@ -71,7 +71,7 @@ def get(place: Place) -> bool:
             raise
         storage.make_read_only(unfinished)
         storage.remove_tree(folder)
-        storage.publish(unfinished, folder)
+        storage.move_tree(unfinished, folder)
     return True
 
 

@@ -14,19 +14,26 @@ from soda import storage
 from soda.errors import MissingObject, StorageError
 from soda.storage import Content, Store
 
-__all__ = ["Mirror"]
+__all__ = ["UnfinishedWork"]
 
 _INDEX = "index.json"
-_KNOWN = ".mirrored"  # the version of the index that a folder was last equal to
+_KNOWN = ".pushed"  # the version of the index that a folder was last equal to
 _PAUSE_SECONDS = 10.0
 _SHARE = 0.1  # of the time may go into pushing
 
 
-class Mirror:
+class UnfinishedWork:
     """Keeps a folder here and a prefix of a store in step, for the one holder of its lease."""
 
-    def __init__(self, store: Store, folder: Path, check: Callable[[], None]):
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        check: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._check = check  # raises once the lease is lost
+        self._clock = clock
         self._store = store
         self._folder = folder
         self._known = folder.parent / _KNOWN
@@ -71,7 +78,7 @@ class Mirror:
         Raises:
             StorageError: another holder has pushed since.
         """
-        begin = time.monotonic()
+        begin = self._clock()
         if not now and begin < self._next_push:
             return
         self._check()
@@ -98,7 +105,7 @@ class Mirror:
         self._known.write_text(version)
         for digest in there - {content.sha256 for content in files.values()}:
             self._store.delete(f"objects/{digest}")
-        end = time.monotonic()
+        end = self._clock()
         self._next_push = end + max(_PAUSE_SECONDS, (end - begin) / _SHARE)
 
     def remove(self) -> None:

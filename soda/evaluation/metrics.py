@@ -10,7 +10,7 @@ import numpy as np
 
 from soda.rows import normalized
 
-__all__ = ["METRICS", "Metric", "compare", "holds_expected", "repeats", "rouge_l"]
+__all__ = ["METRICS", "Metric", "holds_expected", "paired_bootstrap", "repeats", "rouge_l"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def repeats(answer: str) -> bool:
     return bool(runs) and max(runs.values()) >= 3
 
 
-def compare(
+def paired_bootstrap(
     before: Sequence[float], after: Sequence[float], *, samples: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Return the means before and after, and of the paired change, with 95 % intervals.

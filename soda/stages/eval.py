@@ -11,7 +11,7 @@ from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import METRICS, holds_expected, paired_bootstrap, repeats, rouge_l
 from soda.evaluation.report import render_html, render_markdown
 from soda.progress import progress, say
 from soda.rows import Pair, Response
@@ -21,7 +21,7 @@ from soda.student.chat import ChatFormat
 __all__ = ["EvalConfig", "eval"]
 
 _BATCH_TOKENS = 2048  # scored at once
-Measured = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
+Measurement = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
 
 
 class EvalConfig(Config):
@@ -84,11 +84,11 @@ def _measure(
     rows: list[Response],
     pairs: list[Pair],
     config: EvalConfig,
-) -> Measured:
+) -> Measurement:
     """Measure one model; what an earlier try measured is read from the work folder."""
     kept = writer.work / f"{name}.json"
     if kept.is_file():
-        found: Measured = json.loads(kept.read_bytes())
+        found: Measurement = json.loads(kept.read_bytes())
         return found
     from soda.student.generate import load_model
 
@@ -105,13 +105,13 @@ def _measure(
         batch_size=config.batch_size,
     )
     storage.write_atomically(kept, json.dumps(measured).encode())
-    writer.keep()
+    writer.push()
     return measured
 
 
 def _answers(
     model: Any, chat: ChatFormat, rows: list[Response], config: EvalConfig, name: str
-) -> Measured:
+) -> Measurement:
     """Sample greedy answers, and what can be told of them."""
     from soda.student.generate import Answer, Sampling, sample
 
@@ -126,7 +126,7 @@ def _answers(
     answers = [drawn[place] for place in range(len(rows))]
     texts = [answer.text for answer in answers]
     rouge = rouge_l([row.text for row in rows], texts)
-    found: Measured = {key: {} for key in ("texts", *METRICS)}
+    found: Measurement = {key: {} for key in ("texts", *METRICS)}
     for row, answer, score in zip(rows, answers, rouge, strict=True):
         key = row.prompt.id
         theirs = len(chat.answer_ids(row.text, stopped=True))
@@ -142,7 +142,7 @@ def _answers(
 
 def _likelihoods(
     model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
-) -> Measured:
+) -> Measurement:
     """Return the log-probability a token of teacher answers, and which pairs are preferred."""
     from soda.training.model.examples import Example, tokenize
     from soda.training.model.policy import Policy
@@ -177,8 +177,8 @@ def _likelihoods(
 
 
 def _figures(
-    before: Measured,
-    after: Measured,
+    before: Measurement,
+    after: Measurement,
     rows: list[Response],
     pairs: list[Pair],
     config: EvalConfig,
@@ -191,7 +191,7 @@ def _figures(
                 "label": metric.label,
                 "better": metric.better,
                 "count": len(keys),
-                **compare(
+                **paired_bootstrap(
                     [before[name][key] for key in keys],
                     [after[name][key] for key in keys],
                     samples=config.bootstrap_samples,
@@ -237,10 +237,10 @@ def _lineage(model: Model, teacher: Responses, pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def _sample(row: Response, before: Measured, after: Measured) -> dict[str, Any]:
+def _sample(row: Response, before: Measurement, after: Measurement) -> dict[str, Any]:
     key = row.prompt.id
 
-    def right(measured: Measured) -> bool | None:
+    def right(measured: Measurement) -> bool | None:
         value = measured["exact_match"].get(key)
         return None if value is None else bool(value)
 

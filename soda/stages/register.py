@@ -10,7 +10,7 @@ from soda import storage
 from soda.artifacts.kinds import Model, Registration, Report
 from soda.config import Config
 from soda.errors import ConfigError
-from soda.registry.kubeflow import publish
+from soda.registry.kubeflow import register_version
 from soda.registry.model_card import render_card
 from soda.registry.registry import Registry
 from soda.storage import Place
@@ -90,7 +90,7 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
                 card=card,
             )
             if config.model_registry:
-                publish(
+                register_version(
                     config.model_registry,
                     name=config.name,
                     version=str(version),

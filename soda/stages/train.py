@@ -187,7 +187,7 @@ def train(*, pairs: Pairs, model: Model, config: TrainConfig, out: Place) -> Mod
             work=work_place(out, config, inputs).folder / WORK,
             log=_log(writer),
             interrupt=interrupt,
-            keep=lambda now: None if writer is None else writer.keep(now=now),
+            keep=lambda now: None if writer is None else writer.push(now=now),
             references=_References(
                 out,
                 model,

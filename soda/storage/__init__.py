@@ -7,7 +7,7 @@ from soda.storage.files import (
     link_tree,
     lock,
     make_read_only,
-    publish,
+    move_tree,
     remove_tree,
     write_atomically,
 )
@@ -33,7 +33,7 @@ __all__ = [
     "link_tree",
     "lock",
     "make_read_only",
-    "publish",
+    "move_tree",
     "remove_tree",
     "upload_tree",
     "write_atomically",

@@ -21,7 +21,7 @@ __all__ = [
     "link_tree",
     "lock",
     "make_read_only",
-    "publish",
+    "move_tree",
     "remove_tree",
     "write_atomically",
 ]
@@ -89,7 +89,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def publish(folder: Path, target: Path) -> None:
+def move_tree(folder: Path, target: Path) -> None:
     """Move a finished folder to its place in one step, so that nobody ever sees half of it.
 
     Raises:

@@ -285,8 +285,6 @@ def test_training_goes_on_from_a_checkpoint_in_the_bucket(
         if len(saved) == 4:
             raise Died
 
-    monkeypatch.setattr("soda.artifacts.unfinished._PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("soda.artifacts.unfinished._SHARE", 1e9)
     monkeypatch.setattr(Checkpoints, "save", die_after_three)
     with pytest.raises(Died):
         soda.run("train", inputs=inputs, config=config, out=tmp_path / "out")

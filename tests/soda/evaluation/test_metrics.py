@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from soda.evaluation.metrics import compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import holds_expected, paired_bootstrap, repeats, rouge_l
 
 
 def test_rouge_l_by_hand():
@@ -37,13 +37,13 @@ def test_intervals_cover_the_mean_about_95_times_in_100():
     covered = 0
     for seed in range(200):
         before, after = draw.normal(0, 1, 60), draw.normal(0.5, 1, 60)
-        change = compare(before, after, samples=400, seed=seed)["change"]
+        change = paired_bootstrap(before, after, samples=400, seed=seed)["change"]
         covered += change["low"] <= 0.5 <= change["high"]
     assert 180 <= covered <= 199
 
 
 def test_the_change_is_paired():
     before = np.linspace(0, 100, 50)
-    found = compare(before, before + 1, samples=200, seed=0)
+    found = paired_bootstrap(before, before + 1, samples=200, seed=0)
     assert found["change"] == {"mean": pytest.approx(1), "low": pytest.approx(1), "high": 1}
     assert found["before"]["high"] - found["before"]["low"] > 10
