@@ -49,7 +49,7 @@ def copy(tmp_path):
         ("student/generate.py", {"snapshot", *TRAINED}),
         ("student/chat.py", {"pair-build", *LOADED}),
         ("endpoint/client.py", {"teacher-gen"}),
-        ("rows.py", set(STAGES) - {"register", "compare"}),
+        ("rows.py", set(STAGES) - {"compare"}),
         ("stages/pair_build.py", {"pair-build"}),
         ("evaluation/lm_eval_runner.py", {"eval"}),
     ],
