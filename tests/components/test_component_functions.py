@@ -30,9 +30,10 @@ def test_a_component_makes_the_stages_artifact_and_notes_its_digest_and_rows(nam
     given = {key: getattr(ready, where) for key, where in inputs.items()}
     made = call(name, **given, config=config(ready))
     [output] = [each for each in vars(made).values() if isinstance(each, dsl.Artifact)]
-    artifact = load_stage(name).output.open(output.path)
+    stage = name.replace("_", "-")
+    artifact = load_stage(stage).output.open(output.path)
     assert output.metadata == {"digest": artifact.digest, "rows": artifact.manifest.rows}
-    assert artifact.manifest.stage == name.replace("_", "-")
+    assert artifact.manifest.stage == stage
 
 
 def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, call, tmp_path):

@@ -10,8 +10,7 @@ import soda
 from soda.artifacts.kinds import Comparison, Report
 from soda.cli import main
 from soda.errors import DataError
-from soda.evaluation.metrics import METRICS
-from soda.evaluation.metrics import compare as interval
+from soda.evaluation.metrics import METRICS, paired_bootstrap
 from soda.stages.eval import EvalConfig
 
 GAINS = {"soda": 0.3, "seqkd": 0.1, "gad": 0.2}
@@ -24,7 +23,7 @@ def make_report(made, path, method, *, config=None, inputs=None, **changed):
     metrics = {}
     for key in ("rouge_l", "length_ratio"):
         after = [value + GAINS[method] for value in BEFORE]
-        change = interval(BEFORE, after, samples=200, seed=0)
+        change = paired_bootstrap(BEFORE, after, samples=200, seed=0)
         metrics[key] = {"label": METRICS[key].label, "better": METRICS[key].better, **change}
     figures = {
         "split": "test",
