@@ -85,6 +85,8 @@ def test_packaged_data_counts_for_the_code_that_names_it(before, copy, file, sta
         ("transformers", {"pair-build", *LOADED}),
         ("lm_eval", {"eval"}),
         ("peft", {"train"}),
+        ("bitsandbytes", {"train"}),
+        ("gguf", {"import-student"}),
         ("datasets", {"prepare-prompts"}),
         ("vllm", {"snapshot"}),
         ("pydantic", set()),
