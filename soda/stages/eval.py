@@ -11,12 +11,13 @@ from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import METRICS, compare, is_right, rouge_l
 from soda.evaluation.report import render_html, render_markdown
 from soda.progress import progress, say
 from soda.rows import Pair, Response
 from soda.storage import Place
 from soda.student.chat import ChatFormat
+from soda.words import repeats
 
 __all__ = ["EvalConfig", "evaluate"]
 
@@ -136,7 +137,7 @@ def _answers(
         found["stopped"][key] = float(answer.stopped)
         found["repetitive"][key] = float(repeats(answer.text))
         if row.prompt.expected is not None:
-            found["exact_match"][key] = float(holds_expected(row.prompt.expected, answer.text))
+            found["exact_match"][key] = float(is_right(row.prompt.expected, answer.text))
     return found
 
 

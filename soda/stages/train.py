@@ -16,7 +16,7 @@ from soda.artifacts.kinds import Model, Pairs
 from soda.artifacts.writer import LOGS, WORK, Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError, MissingObject
-from soda.evaluation.metrics import repeats
+from soda.words import repeats
 from soda.progress import say
 from soda.rows import digest
 from soda.storage import Place
