@@ -28,8 +28,10 @@ __all__ = [
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 # Soft hyphens, joiners, marks of direction, variation selectors: nobody sees them.
 _UNSEEN = dict.fromkeys(
-    [0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A)]
-    + [*range(0xFE00, 0xFE10)]
+    (
+        *(0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F)),
+        *(*range(0x2060, 0x206A), *range(0xFE00, 0xFE10)),
+    )
 )
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}

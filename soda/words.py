@@ -30,15 +30,16 @@ _CHARACTER = rf"[[\p{{L}}\p{{N}}]&&[{_UNSPACED}]]\p{{M}}*"
 _SPACED = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
 _KANA = r"[\p{Hiragana}\p{Katakana}]"
 _SCRIPTS = {
-    **{"Han": "Chinese", "Hangul": "Korean"},
+    "Han": "Chinese",
+    "Hangul": "Korean",
     **{name: name for name in ("Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari")},
     **{name: name for name in ("Ethiopic", "Georgian", "Greek", "Gujarati", "Gurmukhi", "Hebrew")},
     **{name: name for name in ("Kannada", "Khmer", "Lao", "Latin", "Malayalam", "Myanmar")},
     **{name: name for name in ("Oriya", "Sinhala", "Tamil", "Telugu", "Thai", "Tibetan")},
 }
-_DIGITS = r"\d(?:\d|[.,'’٬٫\u00a0\u202f](?=\d))*"
+_DIGITS = r"\d(?:\d|[.,'\u2019\u066c\u066b\u00a0\u202f](?=\d))*"
 _NUMBER = (
-    r"(\d{1,3}(?:[,'’٬\u00a0\u202f]\d{3})+|\d+)(?:[.٫](\d+))?",
+    r"(\d{1,3}(?:[,'\u2019\u066c\u00a0\u202f]\d{3})+|\d+)(?:[.\u066b](\d+))?",
     r"(\d{1,3}(?:[.\u00a0\u202f]\d{3})+|\d+)(?:,(\d+))?",
 )
 _RUN, _TIMES = 4, 3  # an answer goes in circles where a run of so many words comes so often

@@ -130,7 +130,7 @@ def _answers(
     found: Measured = {key: {} for key in ("texts", *METRICS)}
     for row, answer, score in zip(rows, answers, rouge, strict=True):
         key = row.prompt.id
-        theirs = len(chat.answer_ids(row.text, stopped=True))
+        theirs = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
         found["texts"][key] = answer.text
         found["rouge_l"][key] = score
         found["length_ratio"][key] = answer.tokens / theirs
@@ -154,7 +154,7 @@ def _likelihoods(
         Example.of(
             row.prompt.id,
             chat.prompt_ids(row.prompt.messages),
-            chat.answer_ids(row.text, stopped=True),
+            chat.answer_ids(row.prompt.messages, row.text, stopped=True),
         )
         for row in rows
     ]

@@ -15,15 +15,15 @@ from soda import storage
 from soda.artifacts.kinds import Model
 from soda.artifacts.writer import Writer
 from soda.config import Config
-from soda.errors import ConfigError, ModelError
+from soda.errors import ModelError
 from soda.progress import say
 from soda.student import adapter, gguf
 from soda.student.chat import ChatFormat
 from soda.student.folder import check_folder, read_json, regular_files
 from soda.student.layout import INDEX, Weights, find_weights, write_weights
-from soda.student.source import KEPT, download, hub_sketch, local, source_digest
+from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
 from soda.student.template import asks_for_date, choose_template, fix_date, write_template
-from soda.student.tensors import Stored, read_headers
+from soda.student.tensors import Headers, read_headers
 from soda.student.weights import load_config, load_tokenizer, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
@@ -104,9 +104,7 @@ def _fetched(source: str, wanted: str, revision: str) -> Path:
     if path is None:
         return download(source, revision)
     if (found := source_digest(path)) != wanted:
-        raise ModelError(
-            f"{source}: expected sha256 {wanted[:12]}..., found {found[:12]}..."
-        )
+        raise ModelError(f"{source}: expected sha256 {wanted[:12]}..., found {found[:12]}...")
     return path
 
 
@@ -159,8 +157,8 @@ def _sketch(path: Path, source: str, target: Path, weights: list[str]) -> None:
         raise ModelError(
             f"{source}: expected whole weights, found an adapter beside them; keep one of the two"
             if plain
-            else f"{source}: expected whole weights, found an adapter of {base}; name that model in "
-            "import-student.base"
+            else f"{source}: expected whole weights, found an adapter of {base}; name that model "
+            "in import-student.base"
         )
     if not weights:
         pickled = sorted(file.name for pattern in _PICKLED for file in path.glob(pattern))
@@ -221,25 +219,28 @@ def look_at_source(config: ImportStudentConfig) -> str:
 def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
     path = None if storage.is_remote(source) else local(source)
     if path is not None and path.is_file():
+        source_digest(path)  # which looks at what kind of file it is, and for all parts
         parts = [Path(part) for part in gguf.parts_of(str(path))]
-        source_digest(path)
+        return f"{len(parts)} file(s), {sum(p.stat().st_size for p in parts) / 2**20:,.0f} MiB"
     with tempfile.TemporaryDirectory() as folder:
-        sketch = Path(folder)
-        headers: Headers | None = None
+        target = Path(folder)
         if path is not None:
-            files = regular_files(path, source, ("*.safetensors",))
-            headers = read_headers(files, source)
-            _sketch(path, source, sketch, list(headers))
+            small, headers = (
+                path,
+                read_headers(regular_files(path, source, ("*.safetensors",)), source),
+            )
         elif storage.is_remote(source):
-            small = sketch / "small"
-            _sketch(small, source, sketch, _fetch_small(source, small))
+            small, headers = bucket_sketch(source, target / ".small")
         else:
             small, headers = hub_sketch(source, revision)
-            _sketch(small, source, sketch, list(headers))
-        kind = read_json(sketch / "config.json", source)["model_type"]
+        _sketch(small, source, target, list(headers))
         if not config.base:
-            _check_vocabulary(sketch, _settle_template(sketch, config), source)
-        return f"{kind}, {_counted(sketch, headers, source)}"
+            _check_vocabulary(target, _settle_template(target, config), source)
+        kind = _check_architecture(read_json(target / "config.json", source), source)
+        if importlib.util.find_spec("torch") is None:
+            return f"{kind}; its tensors are counted when it is imported"
+        weights = find_weights(target, headers, load_config(target, source), source)
+        return f"{kind}, {len(weights.account.names)} tensors"
 
 
 def _check(writer: Writer, config: ImportStudentConfig) -> None:
@@ -283,9 +284,7 @@ def _check_vocabulary(folder: Path, chat: ChatFormat, source: str) -> None:
 
 def _check_architecture(config: dict[str, Any], source: str) -> str:
     """Refuse what is no causal language model of transformers; return its type."""
-    if config.get("auto_map"):
-        raise ModelError(f"{source}: expected a model of transformers, found one with its own code")
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         raise ModelError(f"{source}: expected plain weights, found quantised ones")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

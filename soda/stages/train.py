@@ -16,7 +16,6 @@ from soda.artifacts.kinds import Model, Pairs
 from soda.artifacts.writer import LOGS, WORK, Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError, MissingObject
-from soda.words import repeats
 from soda.progress import say
 from soda.rows import digest
 from soda.storage import Place
@@ -25,6 +24,7 @@ from soda.student.weights import weights_digest
 from soda.training.model.lora import Lora
 from soda.training.objectives.adversarial import Adversarial
 from soda.training.run.health import Health
+from soda.words import repeats
 
 if TYPE_CHECKING:
     from soda.training.model.examples import Example

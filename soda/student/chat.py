@@ -15,6 +15,7 @@ from soda.student.weights import load_tokenizer
 __all__ = ["ChatError", "ChatFormat"]
 
 _MARK = "\u241esoda answer\u241e"  # stands for the answer where a template is taken apart
+_ROLE = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)  # made of a role's name, in some templates
 _TAG = re.compile(r"[<\[{|«⟨〈【].*[>\]}|»⟩〉】]", re.DOTALL)
 # Answers that begin in different ways: some merge with what stands before them, some do not.
 _ANSWERS = ["hello", "Hello", "7", "(x)", '"q"', "- a", "**b**", "`c`", "été", "数", "да", "🙂"]
@@ -62,13 +63,14 @@ class ChatFormat:
 
     @cached_property
     def _encoder(self) -> LiteralEncoder:
-        """Reads what is rendered; a control token is a special one, or a tag that a turn brings."""
+        """Reads what is rendered; a control token is a special one, or a tag of the template's."""
         turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
-        rendered = self._template(turns, add_generation_prompt=False)
-        rendered += self._template(turns[:1], add_generation_prompt=True)
+        template = self.tokenizer.chat_template
+        template += self._template(turns, add_generation_prompt=False)
         control = {self._parts[1].lstrip(), *self.tokenizer.all_special_tokens}
         for token in self.tokenizer.added_tokens_decoder.values():
-            if token.special or (_TAG.fullmatch(token.content) and token.content in rendered):
+            tag = _ROLE if token.content not in template else _TAG
+            if token.special or tag.fullmatch(token.content):
                 control.add(token.content)
         return LiteralEncoder(self.tokenizer, control)
 

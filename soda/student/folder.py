@@ -35,7 +35,7 @@ def regular_files(folder: Path, name: str, patterns: tuple[str, ...] = ("*",)) -
         if stat.S_ISLNK(kind):
             if not _is_blob(path):
                 raise ModelError(
-                    f"{name}: expected files of its own, found a link: {path.name}; copy it with cp -L"
+                    f"{name}: expected files, found a link: {path.name}; copy it with cp -rL"
                 )
         elif not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise ModelError(f"{name}: expected a file, found a device or pipe: {path.name}")

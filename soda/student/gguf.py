@@ -100,9 +100,7 @@ def _join(readers: list[Any], target: Path) -> Path:
     tensors = [tensor for reader in readers for tensor in reader.tensors]
     for tensor in tensors:
         data = tensor.data
-        writer.add_tensor_info(
-            tensor.name, data.shape, data.dtype, data.nbytes, tensor.tensor_type
-        )
+        writer.add_tensor_info(tensor.name, data.shape, data.dtype, data.nbytes, tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

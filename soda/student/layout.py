@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 from soda.errors import ModelError
 from soda.student.account import Account, take_account
 from soda.student.folder import read_json
-from soda.student.tensors import Stored, rewrite
+from soda.student.tensors import Headers, Stored, rewrite
 
 __all__ = ["INDEX", "Weights", "find_weights", "write_weights"]
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-Headers = Mapping[str, Mapping[str, Stored]]  # of each file
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from soda.rows import Message
 
 __all__ = ["LiteralEncoder"]
 
-# A token's number follows one of these; no text has them: two noncharacters of Unicode's last plane.
+# A token's number follows one of these, two noncharacters of Unicode that no text has.
 _OURS, _THEIRS = "\U0010ffff", "\U0010fffe"
 _FIRST = 0x100000  # of the private plane whose characters are the numbers
 

@@ -1,5 +1,6 @@
 """Where a student comes from: a folder, a file, a file inside a Python package, or the hub."""
 
+import fnmatch
 import glob
 import importlib.util
 import re
@@ -11,9 +12,9 @@ from soda.rows import digest
 from soda.storage.places import fetch
 from soda.student.folder import regular_files
 from soda.student.gguf import parts_of
-from soda.student.tensors import Stored
+from soda.student.tensors import HEADER_BYTES, Headers, Stored, parse_header
 
-__all__ = ["KEPT", "download", "hub_sketch", "local", "source_digest"]
+__all__ = ["KEPT", "bucket_sketch", "download", "hub_sketch", "local", "source_digest"]
 
 # What is taken of a folder; weights that are pickled are never opened.
 KEPT = (
@@ -78,7 +79,29 @@ def download(source: str, revision: str) -> Path:
     return Path(folder)
 
 
-def hub_sketch(source: str, revision: str) -> tuple[Path, dict[str, dict[str, Stored]]]:
+def bucket_sketch(source: str, target: Path) -> tuple[Path, Headers]:
+    """Return a bucket's small files in a folder, and the headers of its weights.
+
+    Raises:
+        StorageError: there is none, or it cannot be reached.
+        ModelError: a file of weights has no header.
+    """
+    store = storage.open_store(source)
+    headers: dict[str, dict[str, Stored]] = {}
+    for name in [entry.name for entry in store.list()]:
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in KEPT):
+            continue
+        if not name.endswith(".safetensors"):
+            store.download(name, target / name, lambda count: None)
+        elif "/" not in name:
+            size = int.from_bytes(store.read_part(name, 0, 8), "little")
+            if size > HEADER_BYTES:
+                raise ModelError(f"{source}: expected weights in {name}, found no header")
+            headers[name] = parse_header(store.read_part(name, 8, size), name, source)
+    return target, headers
+
+
+def hub_sketch(source: str, revision: str) -> tuple[Path, Headers]:
     """Return a hub model's small files in a folder, and the headers of its weights.
 
     Raises:

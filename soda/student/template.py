@@ -50,7 +50,7 @@ def fix_date(template: str, date: datetime.date, source: str) -> str:
     if call := _CALL.search(fixed):
         found = fixed[call.start() :][:60]
         raise ModelError(
-            f"{source}: expected a chat template that writes a date as strftime_now(\"...\"), found "
+            f'{source}: expected a chat template that writes a date as strftime_now("..."), found '
             f"{found!r}"
         )
     return fixed

@@ -8,7 +8,10 @@ from typing import Any
 
 from soda.errors import ModelError
 
-__all__ = ["Stored", "parse_header", "read_headers", "rewrite"]
+__all__ = ["HEADER_BYTES", "Headers", "Stored", "parse_header", "read_headers", "rewrite"]
+
+
+HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,10 @@ class Stored:
     shape: tuple[int, ...]
 
 
-def read_headers(files: Iterable[Path], source: str) -> dict[str, dict[str, Stored]]:
+Headers = Mapping[str, Mapping[str, Stored]]  # of each file, by its name
+
+
+def read_headers(files: Iterable[Path], source: str) -> Headers:
     """Return what tensors each file holds, by the file's name.
 
     Raises:
@@ -72,7 +78,8 @@ def rewrite(source: Path, target: Path, names: Mapping[str, str]) -> None:
             (name for name in listed if name in names),
             key=lambda name: listed[name]["data_offsets"],
         )
-        place, header = 0, {"__metadata__": {"format": "pt"}}
+        place = 0
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         for name in kept:
             start, end = listed[name]["data_offsets"]
             offsets = [place, place + end - start]

@@ -34,7 +34,10 @@ def test_every_script_has_words_and_a_name(name, text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Can't stop, 3.5 well-known x_y", ["can", "t", "stop", "3", "5", "well", "known", "x", "y"]),
+        (
+            "Can't stop, 3.5 well-known x_y",
+            ["can", "t", "stop", "3", "5", "well", "known", "x", "y"],
+        ),
         ("Übergrößenträger", ["übergrössenträger"]),
         ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
         ("Tokyo東京です", ["tokyo", "東", "京", "で", "す"]),
