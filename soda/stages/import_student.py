@@ -1,6 +1,7 @@
 """Bring the student in: a model folder, a hub model at a pinned revision, or a GGUF file."""
 
 import datetime
+import glob
 import importlib.util
 import json
 import re
@@ -133,6 +134,8 @@ def _bring_whole(path: Path, source: str, target: Path, writer: Writer) -> None:
     if path.is_dir():
         weights, headers = _weigh(path, source, target)
         write_weights(path, weights, headers, target)
+        if weights.account.config.model_type != load_config(target, source).model_type:
+            weights.account.config.save_pretrained(target)  # without the parts that are left out
         _note(weights, source, writer)
     elif path.suffix == ".gguf":
         gguf.convert(path, target, writer.work)
@@ -145,7 +148,7 @@ def _weigh(path: Path, source: str, target: Path) -> tuple[Weights, Headers]:
     files = regular_files(path, source, ("*.safetensors",))
     _sketch(path, source, target, [file.name for file in files])
     headers = read_headers(files, source)
-    return find_weights(target, headers, load_config(target, source), source), headers
+    return find_weights(path, headers, load_config(target, source), source), headers
 
 
 def _sketch(path: Path, source: str, target: Path, weights: list[str]) -> None:
@@ -219,33 +222,45 @@ def look_at_source(config: ImportStudentConfig) -> str:
 def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
     path = None if storage.is_remote(source) else local(source)
     if path is not None and path.is_file():
-        source_digest(path)  # which looks at what kind of file it is, and for all parts
-        parts = [Path(part) for part in gguf.parts_of(str(path))]
-        return f"{len(parts)} file(s), {sum(p.stat().st_size for p in parts) / 2**20:,.0f} MiB"
+        return _look_at_file(path, source)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
+        headers: Headers
         if path is not None:
-            small, headers = (
-                path,
-                read_headers(regular_files(path, source, ("*.safetensors",)), source),
-            )
-        elif storage.is_remote(source):
-            small, headers = bucket_sketch(source, target / ".small")
+            small, files = path, regular_files(path, source, ("*.safetensors",))
+            _sketch(small, source, target, [file.name for file in files])
+            headers = read_headers(files, source)
         else:
-            small, headers = hub_sketch(source, revision)
-        _sketch(small, source, target, list(headers))
+            if storage.is_remote(source):
+                small, headers = bucket_sketch(source, target / ".small")
+            else:
+                small, headers = hub_sketch(source, revision)
+            _sketch(small, source, target, list(headers))
+        kind = _check_architecture(read_json(target / "config.json", source), source)
+        counted = "its tensors are counted when it is imported"
+        if importlib.util.find_spec("torch") is not None:
+            weights = find_weights(small, headers, load_config(target, source), source)
+            counted = f"{len(weights.account.names)} tensors"
         if not config.base:
             _check_vocabulary(target, _settle_template(target, config), source)
-        kind = _check_architecture(read_json(target / "config.json", source), source)
-        if importlib.util.find_spec("torch") is None:
-            return f"{kind}; its tensors are counted when it is imported"
-        weights = find_weights(target, headers, load_config(target, source), source)
-        return f"{kind}, {len(weights.account.names)} tensors"
+        return f"{kind}; {counted}"
+
+
+def _look_at_file(path: Path, source: str) -> str:
+    parts = [Path(part) for part in gguf.parts_of(str(path))]
+    for part in parts:
+        regular_files(part.parent, source, (glob.escape(part.name),))
+        with part.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(f"{source}: expected a GGUF file, found another: {part.name}")
+    return f"GGUF, {sum(part.stat().st_size for part in parts) / 2**20:,.0f} MiB"
 
 
 def _check(writer: Writer, config: ImportStudentConfig) -> None:
     """Refuse a model that cannot be trained; complete its generation config if it can."""
     folder, source = writer.path, config.source
+    headers = read_headers(sorted(folder.glob("*.safetensors")), source)
+    find_weights(folder, headers, load_config(folder, source), source)
     kind = _check_architecture(read_json(folder / "config.json", source), source)
     chat = _settle_template(folder, config)
     _check_vocabulary(folder, chat, source)

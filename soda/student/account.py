@@ -40,6 +40,7 @@ class Account:
     unknown: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)  # tensors by the part they are of
     removed: str = ""  # what was taken off the names
+    config: Any = None  # of the model itself: of one that also sees, its text part's
 
     @property
     def problems(self) -> int:
@@ -65,7 +66,7 @@ def refuse_incomplete(
     """
     found = {
         "found none for": sorted(missing),
-        "found other shapes: ": sorted(mismatched),
+        "found other shapes:": sorted(mismatched),
         "found some that it has no place for:": sorted(unknown),
     }
     problems = [f"{what} {_first(names)}" for what, names in found.items() if names]
@@ -170,6 +171,7 @@ def _ask(model: Any, found: Mapping[str, Stored], names: Mapping[str, str]) -> A
         unknown=sorted(unknown),
         left_out=dict(Counter(_part(new) for new in names.values() if not tensors[new].taken)),
         removed=_removed(names),
+        config=model.config,
     )
 
 

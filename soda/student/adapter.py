@@ -1,5 +1,6 @@
 """An adapter, merged into the base model that it was trained on."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def merge(adapter: Path, base: Path, target: Path, source: str) -> None:
     dtype = load_config(base).dtype or torch.float32
     model = load_causal_lm(base, torch.float32)
     try:
-        with quiet():
+        # peft asks transformers by old names, and warns of tied weights, which are seen to
+        with quiet(), warnings.catch_warnings(action="ignore"):
             config = peft.PeftConfig.from_pretrained(str(adapter))
             if config.is_prompt_learning:
                 raise ModelError(f"{source}: expected an adapter that merges, found prompt tokens")

@@ -15,7 +15,7 @@ from soda.student.weights import load_tokenizer
 __all__ = ["ChatError", "ChatFormat"]
 
 _MARK = "\u241esoda answer\u241e"  # stands for the answer where a template is taken apart
-_ROLE = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)  # made of a role's name, in some templates
+_ROLE = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)  # made of a role's name, in some templates
 _TAG = re.compile(r"[<\[{|«⟨〈【].*[>\]}|»⟩〉】]", re.DOTALL)
 # Answers that begin in different ways: some merge with what stands before them, some do not.
 _ANSWERS = ["hello", "Hello", "7", "(x)", '"q"', "- a", "**b**", "`c`", "été", "数", "да", "🙂"]

@@ -110,7 +110,7 @@ def check_folder(folder: Path, source: str, *, only: str | None = None) -> None:
 
 def _check_config(values: dict[str, Any], name: str, source: str) -> None:
     for key, value in _items(values):
-        if key in _CODE and value:
+        if key in _CODE and value is not None:
             raise ModelError(
                 f"{source}: expected a model of transformers, found one with its own code: "
                 f"{key} in {name}"

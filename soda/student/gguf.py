@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
+from soda.student.account import refuse_incomplete
 from soda.student.weights import load_causal_lm, load_tokenizer
 
 __all__ = ["convert", "parts_of"]
@@ -55,6 +56,7 @@ def convert(path: Path, target: Path, work: Path) -> None:
         )
     except (OSError, ValueError, LookupError, struct.error) as error:
         raise ModelError(f"{path}: expected a GGUF that can be trained, found: {error}") from error
+    _refuse_unused(whole, model, str(path))
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
     if whole != path:
@@ -82,6 +84,25 @@ def _whole(path: Path, work: Path) -> Path:
     if wanted is not None and int(wanted.contents()) != counted:
         raise ModelError(f"{path}: expected {wanted.contents()} tensors, found {counted}")
     return path if len(parts) == 1 else _join(readers, work / "whole.gguf")
+
+
+def _refuse_unused(path: Path, model: Any, source: str) -> None:
+    """Refuse tensors that transformers passes over: it reads those that it looks for.
+
+    Where it does not call a weight as gguf does (experts of several kinds), nothing can be said.
+    """
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    name = reader.fields["general.architecture"].contents()
+    kind = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
+    blocks = reader.fields.get(f"{name}.block_count")
+    names = gguf.get_tensor_name_map(kind, int(blocks.contents()) if blocks else 0)
+    wanted = {names.get_name(each, (".weight", ".bias")) for each in model.state_dict()}
+    unused = {tensor.name for tensor in reader.tensors} - wanted
+    unused = {each for each in unused if not each.startswith("rope_")}  # in the config, too
+    if None not in wanted:
+        refuse_incomplete(source, [], [], unused)
 
 
 def _join(readers: list[Any], target: Path) -> Path:

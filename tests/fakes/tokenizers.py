@@ -17,7 +17,8 @@ MISTRAL = (
 )
 ROLES = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + "
-    "eos_token + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    "eos_token + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 COLON = (  # the prompt ends with a space, which tokenizers give to the next word
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}"
