@@ -24,7 +24,7 @@ LAYERS = [
     {"student", "endpoint"},
     {"artifacts"},
     {"storage"},
-    {"rows", "progress", "config", "lint", "statistics"},
+    {"rows", "words", "progress", "config", "lint", "statistics"},
     {"errors"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]

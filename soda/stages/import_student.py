@@ -25,7 +25,7 @@ from soda.student.layout import INDEX, Weights, find_weights, write_weights
 from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
 from soda.student.template import asks_for_date, choose_template, fix_date, write_template
 from soda.student.tensors import Headers, read_headers
-from soda.student.weights import load_config, load_tokenizer, weights_digest
+from soda.student.weights import check_weights, load_config, load_tokenizer, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
 
@@ -259,8 +259,7 @@ def _look_at_file(path: Path, source: str) -> str:
 def _check(writer: Writer, config: ImportStudentConfig) -> None:
     """Refuse a model that cannot be trained; complete its generation config if it can."""
     folder, source = writer.path, config.source
-    headers = read_headers(sorted(folder.glob("*.safetensors")), source)
-    find_weights(folder, headers, load_config(folder, source), source)
+    check_weights(folder, source)
     kind = _check_architecture(read_json(folder / "config.json", source), source)
     chat = _settle_template(folder, config)
     _check_vocabulary(folder, chat, source)

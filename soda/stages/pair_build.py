@@ -24,6 +24,7 @@ configs:
 Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
 `load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
 """
+_UNASKED = ("prompt_too_long", "template_refused", "noncharacter")  # the snapshot's reasons
 
 
 class PairBuildConfig(Config):
@@ -91,7 +92,8 @@ def _why_not(
     if theirs.outcome != "answered":
         return f"teacher_{theirs.outcome}", theirs.detail or ""
     if mine.outcome not in ("answered", "truncated"):
-        return f"student_{mine.outcome}", mine.detail or ""
+        reason = (mine.detail or "").partition(":")[0]
+        return reason if reason in _UNASKED else f"student_{mine.outcome}", mine.detail or ""
     if theirs.prompt.messages != mine.prompt.messages:
         return "prompts_differ", ""
     if normalized(theirs.text) == normalized(mine.text):

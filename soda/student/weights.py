@@ -7,10 +7,19 @@ from soda import storage
 from soda.errors import ModelError
 from soda.rows import digest
 from soda.student.account import mismatched, refuse_incomplete
-from soda.student.folder import check_folder
+from soda.student.folder import check_folder, regular_files
+from soda.student.layout import find_weights
 from soda.student.quiet import quiet
+from soda.student.tensors import read_headers
 
-__all__ = ["load_causal_lm", "load_config", "load_scorer", "load_tokenizer", "weights_digest"]
+__all__ = [
+    "check_weights",
+    "load_causal_lm",
+    "load_config",
+    "load_scorer",
+    "load_tokenizer",
+    "weights_digest",
+]
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}  # the default asks on the terminal
 
@@ -18,6 +27,18 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}  # the default a
 def weights_digest(folder: Path) -> str:
     """Return the digest of a model folder's weights alone."""
     return digest({path.name: storage.file_digest(path) for path in folder.glob("*.safetensors")})
+
+
+def check_weights(folder: Path, name: str = "") -> None:
+    """Refuse a model folder that another program is about to load, if it is not whole.
+
+    Raises:
+        ModelError: as `load_causal_lm`.
+    """
+    name = name or str(folder)
+    config = load_config(folder, name)
+    headers = read_headers(regular_files(folder, name, ("*.safetensors",)), name)
+    find_weights(folder, headers, config, name)
 
 
 def load_config(folder: Path, name: str = "") -> Any:
