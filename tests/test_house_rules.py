@@ -23,6 +23,7 @@ LAYERS = [
     {"training"},
     {"student", "endpoint"},
     {"artifacts"},
+    {"dataset"},
     {"storage"},
     {"rows", "words", "progress", "config", "lint", "statistics"},
     {"errors"},
