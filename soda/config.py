@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from soda.errors import ConfigError
+from soda.yaml_values import read_yaml
 
 __all__ = ["Config", "assign", "load_recipe", "parse_assignment", "read_mapping", "suggest"]
 
@@ -17,7 +18,7 @@ __all__ = ["Config", "assign", "load_recipe", "parse_assignment", "read_mapping"
 class Config(BaseModel):
     """The few values that can change a stage's result: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Fields that change no result: where something lies, how fast or for how much it is made. They
     # are no part of a key or a digest. A `x_digest` beside a location `x` says what is there.
@@ -125,7 +126,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file is missing, or holds something else.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected {what}, found {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -145,7 +146,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set: expected key=value, found '{text}'")
     try:
-        return key, yaml.safe_load(value)
+        return key, read_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: expected a YAML value, found '{value}'") from error
 

@@ -25,7 +25,7 @@ LAYERS = [
     {"artifacts"},
     {"dataset"},
     {"storage"},
-    {"rows", "words", "progress", "config", "lint", "statistics"},
+    {"rows", "words", "progress", "config", "yaml_values", "lint", "statistics"},
     {"errors"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]
