@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from soda.errors import DataError
 from soda.judging.sandbox import open_sandbox
 from soda.judging.verdicts import Matchup, Reading, Verdict
-from soda.rows import normalized
+from soda.words import holds, numbers
 
 __all__ = [
     "Check",
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _REGEX_SECONDS = 1.0
-_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _MARKED = re.compile(r"\\boxed\{([^{}]*)\}|####\s*(.+)")  # how mathematics data marks its result
 _FENCED = re.compile(r"```[\w+-]*\n(.*?)```", re.DOTALL)
 
@@ -48,8 +47,7 @@ class TextCheck(_Check):
 
     def verify(self, answer: str) -> bool | None:
         """Say whether an answer is right."""
-        wanted = re.escape(normalized(self.expected))
-        return re.search(rf"(?<!\w){wanted}(?!\w)", normalized(answer)) is not None
+        return holds(answer, self.expected)
 
 
 class NumberCheck(_Check):
@@ -62,11 +60,11 @@ class NumberCheck(_Check):
     def verify(self, answer: str) -> bool | None:
         """Say whether an answer is right."""
         marked = _MARKED.findall(answer)
-        found = _NUMBER.findall("".join(marked[-1]) if marked else answer)
+        found = list(numbers("".join(marked[-1]) if marked else answer))
         if not found:
             return False
-        number = float(found[-1].replace(",", "").replace("\u2212", "-"))
-        return abs(number - self.expected) <= self.tolerance + 1e-9 * abs(self.expected)
+        off = abs(float(found[-1]) - self.expected)
+        return off <= self.tolerance + 1e-9 * abs(self.expected)
 
 
 class ChoiceCheck(_Check):

@@ -18,6 +18,7 @@ from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ModelError
 from soda.progress import say
+from soda.storage import Place
 from soda.student import adapter, gguf
 from soda.student.chat import ChatFormat
 from soda.student.folder import check_folder, read_json, regular_files
@@ -80,7 +81,7 @@ class ImportStudentConfig(Config):
         return self.model_copy(update=found)
 
 
-def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
+def import_student(*, config: ImportStudentConfig, out: Place) -> Model:
     """Bring the student in as safetensors, with its tokenizer and chat template.
 
     Every tensor that the architecture wants has to be there, in its shape; what tools have put
@@ -220,7 +221,8 @@ def look_at_source(config: ImportStudentConfig) -> str:
 
 
 def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
-    path = None if storage.is_remote(source) else local(source)
+    remote = Place.of(source).remote
+    path = None if remote else local(source)
     if path is not None and path.is_file():
         return _look_at_file(path, source)
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +233,7 @@ def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
             _sketch(small, source, target, [file.name for file in files])
             headers = read_headers(files, source)
         else:
-            if storage.is_remote(source):
+            if remote:
                 small, headers = bucket_sketch(source, target / ".small")
             else:
                 small, headers = hub_sketch(source, revision)

@@ -9,7 +9,7 @@ from pathlib import Path
 from soda import storage
 from soda.errors import ConfigError, ModelError
 from soda.rows import digest
-from soda.storage.places import fetch
+from soda.storage import Place
 from soda.student.folder import regular_files
 from soda.student.gguf import parts_of
 from soda.student.tensors import HEADER_BYTES, Headers, Stored, parse_header
@@ -27,10 +27,8 @@ _NESTED = ("*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model")  # other forms
 def local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
     if not source.startswith("package:"):
-        for part in parts_of(source):
-            fetch(part)
-        path = fetch(source)
-        return path if path.exists() else None
+        paths = [Place.of(part).fetch() for part in dict.fromkeys([*parts_of(source), source])]
+        return paths[-1] if paths[-1].exists() else None
     package, _, file = source.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
     if spec is None or spec.origin is None:
@@ -86,7 +84,7 @@ def bucket_sketch(source: str, target: Path) -> tuple[Path, Headers]:
         StorageError: there is none, or it cannot be reached.
         ModelError: a file of weights has no header.
     """
-    store = storage.open_store(source)
+    store = Place.of(source).open()
     headers: dict[str, dict[str, Stored]] = {}
     for name in [entry.name for entry in store.list()]:
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in KEPT):

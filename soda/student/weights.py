@@ -99,9 +99,7 @@ def load_scorer(folder: Path, dtype: Any) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: expected a reward model, found: {error}") from error
-    refuse_incomplete(
-        str(folder), info["missing_keys"], mismatched(info), info["unexpected_keys"]
-    )
+    refuse_incomplete(str(folder), info["missing_keys"], mismatched(info), info["unexpected_keys"])
     if model.config.num_labels != 1:
         raise ModelError(f"{folder}: expected 1 output, found {model.config.num_labels}")
     return model.eval()
