@@ -27,8 +27,8 @@ _NESTED = ("*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model")  # other forms
 def local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
     if not source.startswith("package:"):
-        paths = [Place.of(part).fetch() for part in dict.fromkeys([*parts_of(source), source])]
-        return paths[-1] if paths[-1].exists() else None
+        found = {part: Place.of(part).fetch() for part in [*parts_of(source), source]}
+        return found[source] if found[source].exists() else None
     package, _, file = source.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
     if spec is None or spec.origin is None:
