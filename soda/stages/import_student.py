@@ -26,7 +26,8 @@ from soda.student.layout import INDEX, Weights, find_weights, write_weights
 from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
 from soda.student.template import asks_for_date, choose_template, fix_date, write_template
 from soda.student.tensors import Headers, read_headers
-from soda.student.weights import check_weights, load_config, load_tokenizer, weights_digest
+from soda.student.tokenizer import load_tokenizer
+from soda.student.weights import check_weights, load_config, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
 

@@ -10,7 +10,7 @@ from soda.errors import ModelError
 from soda.rows import Message, digest
 from soda.student.literal import LiteralEncoder
 from soda.student.template import asks_for_date
-from soda.student.weights import load_tokenizer
+from soda.student.tokenizer import load_tokenizer
 
 __all__ = ["ChatError", "ChatFormat"]
 

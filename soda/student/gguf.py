@@ -7,7 +7,8 @@ from typing import Any
 
 from soda.errors import ModelError
 from soda.student.account import refuse_incomplete
-from soda.student.weights import load_causal_lm, load_tokenizer
+from soda.student.tokenizer import load_tokenizer
+from soda.student.weights import load_causal_lm
 
 __all__ = ["convert", "parts_of"]
 

@@ -1,4 +1,4 @@
-"""The one place that loads configs, tokenizers and weights: from a folder, whole, and no code."""
+"""The one place that loads configs and weights: from a folder, whole, and no code."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ __all__ = [
     "load_causal_lm",
     "load_config",
     "load_scorer",
-    "load_tokenizer",
     "weights_digest",
 ]
 
@@ -56,26 +55,6 @@ def load_config(folder: Path, name: str = "") -> Any:
             return AutoConfig.from_pretrained(folder, **_LOCAL)
     except Exception as error:  # values of any type and range, checked by code of each family
         raise ModelError(f"{name}: expected a config of transformers, found: {error}") from error
-
-
-def load_tokenizer(folder: Path, name: str = "", **options: Any) -> Any:
-    """Return the tokenizer of a folder; refusals call it by `name`.
-
-    Args:
-        options: go to `from_pretrained` as they are.
-
-    Raises:
-        ModelError: there is none, or it needs code of its own.
-    """
-    from transformers import AutoTokenizer
-
-    name = name or str(folder)
-    check_folder(folder, name, only=options.get("gguf_file"))
-    try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(folder, **_LOCAL, **options)
-    except Exception as error:  # `tokenizers` has no class of its own for what it raises
-        raise ModelError(f"{name}: expected a tokenizer, found: {error}") from error
 
 
 def load_scorer(folder: Path, dtype: Any) -> Any:
