@@ -92,12 +92,15 @@ def take_account(config: Any, found: Mapping[str, Stored], source: str) -> Accou
     """
     model = _empty(config, source)
     plain = {name: name for name in found}
-    accounts = [
-        _ask(model, found, names)
-        for names in (plain, _unwrapped(plain, list(model.state_dict())))
-        if len(set(names.values())) == len(names)  # else two would have one name
-    ]
-    return min(reversed(accounts), key=lambda one: one.problems)
+    short = _unwrapped(plain, list(model.state_dict()))
+    accounts = []
+    for names in (short, plain) if short != plain else (plain,):
+        if len(set(names.values())) < len(names):  # two would have one name
+            continue
+        accounts.append(_ask(model, found, names))
+        if not accounts[-1].problems:
+            break
+    return min(accounts, key=lambda one: one.problems)
 
 
 def _empty(config: Any, source: str) -> Any:
@@ -158,8 +161,8 @@ def _ask(model: Any, found: Mapping[str, Stored], names: Mapping[str, str]) -> A
                 ignore_mismatched_sizes=True,
             )
     except RuntimeError as error:  # a conversion: of experts that are not all there, for example
-        why = " ".join(str(error).split())[:200]
-        return Account({}, missing=[f"what could be converted: {why}"])
+        why = f"what could be converted: {' '.join(str(error).split())[:200]}"
+        return Account({}, missing=_gaps(tensors) or [why])
     used = {name: new for name, new in names.items() if tensors[new].taken}
     unknown = {name for name in info["unexpected_keys"] if not _EXTRA.search(name)}
     unknown |= _twice(used.values(), model.base_model_prefix)
@@ -179,6 +182,19 @@ def _twice(names: Iterable[str], prefix: str) -> set[str]:
     """Return names that differ in the base model's prefix alone: one would hide the other."""
     counts = Counter(name.removeprefix(f"{prefix}.") for name in names)
     return {f"{name} twice" for name, count in counts.items() if count > 1}
+
+
+def _gaps(names: Iterable[str]) -> list[str]:
+    """Return the names that their numbered siblings have and they lack, such as one expert's."""
+    numbers: dict[str, set[tuple[str, ...]]] = {}
+    for name in names:
+        numbers.setdefault(re.sub(r"\d+", "{}", name), set()).add(tuple(re.findall(r"\d+", name)))
+    gaps = []
+    for form, mine in numbers.items():
+        stem = form.rpartition("{}")[0]
+        siblings = (each for other, each in numbers.items() if other.rpartition("{}")[0] == stem)
+        gaps += [form.format(*missing) for missing in set().union(*siblings) - mine if stem]
+    return sorted(gaps)
 
 
 def _packed(stored: Stored) -> bool:

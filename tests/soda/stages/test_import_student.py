@@ -200,6 +200,33 @@ def test_parts_that_a_student_of_text_does_without_are_left_out_by_name(tmp_path
     assert (logits(model.path) == expected).all()
 
 
+def test_an_expert_that_is_missing_is_named(tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        "qwen3_moe",
+        vocab_size=512,
+        hidden_size=32,
+        moe_intermediate_size=16,
+        num_experts=4,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        mlp_only_layers=[],
+        num_experts_per_tok=2,
+    )
+    source = tmp_path / "source"
+    AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    tokenizer().save_pretrained(source)
+    made = bring_in(tmp_path, source)
+    assert (logits(made.path) == logits(source)).all()
+    gone = "model.layers.1.mlp.experts.2.up_proj.weight"
+    rename(source, lambda name: None if name == gone else name)
+    with pytest.raises(ModelError, match=f"found none for {gone}$"):
+        bring_in(tmp_path, source, "again")
+
+
 def test_a_model_that_also_sees_becomes_its_text_part(tmp_path, capfd):
     from soda.student.weights import load_causal_lm
 
