@@ -20,6 +20,7 @@ from soda.errors import ModelError
 from soda.progress import say
 from soda.storage import Place
 from soda.student import adapter, gguf
+from soda.student.account import Account
 from soda.student.chat import ChatFormat
 from soda.student.folder import check_folder, read_json, regular_files
 from soda.student.layout import INDEX, Weights, find_weights, write_weights
@@ -202,7 +203,11 @@ def _note(weights: Weights, source: str, writer: Writer) -> None:
         say(f"import-student: {source}: left out {part}, {count} tensors")
     for name in weights.others:
         say(f"import-student: {source}: left out {name}; {', '.join(weights.files)} is whole")
-    writer.facts["tensors"] = {
+    writer.facts["tensors"] = _counted(account)
+
+
+def _counted(account: Account) -> dict[str, Any]:
+    return {
         "used": len(account.names),
         "left_out": account.left_out,
         "removed_from_names": account.removed,
@@ -262,7 +267,8 @@ def _look_at_file(path: Path, source: str) -> str:
 def _check(writer: Writer, config: ImportStudentConfig) -> None:
     """Refuse a model that cannot be trained; complete its generation config if it can."""
     folder, source = writer.path, config.source
-    check_weights(folder, source)
+    account = check_weights(folder, source)
+    writer.facts.setdefault("tensors", _counted(account))
     kind = _check_architecture(read_json(folder / "config.json", source), source)
     chat = _settle_template(folder, config)
     _check_vocabulary(folder, chat, source)

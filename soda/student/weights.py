@@ -6,7 +6,7 @@ from typing import Any
 from soda import storage
 from soda.errors import ModelError
 from soda.rows import digest
-from soda.student.account import mismatched, refuse_incomplete
+from soda.student.account import Account, mismatched, refuse_incomplete
 from soda.student.folder import check_folder, regular_files
 from soda.student.layout import find_weights
 from soda.student.quiet import quiet
@@ -28,8 +28,8 @@ def weights_digest(folder: Path) -> str:
     return digest({path.name: storage.file_digest(path) for path in folder.glob("*.safetensors")})
 
 
-def check_weights(folder: Path, name: str = "") -> None:
-    """Refuse a model folder that another program is about to load, if it is not whole.
+def check_weights(folder: Path, name: str = "") -> Account:
+    """Return the account of a model folder; refuse one that is not whole, without loading it.
 
     Raises:
         ModelError: as `load_causal_lm`.
@@ -37,7 +37,7 @@ def check_weights(folder: Path, name: str = "") -> None:
     name = name or str(folder)
     config = load_config(folder, name)
     headers = read_headers(regular_files(folder, name, ("*.safetensors",)), name)
-    find_weights(folder, headers, config, name)
+    return find_weights(folder, headers, config, name).account
 
 
 def load_config(folder: Path, name: str = "") -> Any:
