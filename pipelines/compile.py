@@ -8,18 +8,19 @@ from typing import Any
 
 from kfp import compiler
 
-from pipelines.distill.pipelines import PIPELINES, build
-from pipelines.parameters import RECIPE
 from soda.config import load_recipe
 from soda.errors import ConfigError
 from soda.stage import load_stage
 from soda.storage import BUCKETS, Place
 
+from .distill.pipelines import PIPELINES, build
+from .parameters import RECIPE
+
 __all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines compile` takes."""
+    """Declare what `soda compile` takes."""
     command.description = "Write a pipeline's spec, for upload to any Kubeflow Pipelines v2."
     command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")

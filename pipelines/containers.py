@@ -12,9 +12,10 @@ from typing import Any
 
 from kfp import local
 
-from pipelines.placement import SCRATCH, UID
 from soda.errors import ConfigError
 from soda.storage import Place
+
+from .placement import SCRATCH, UID
 
 __all__ = ["make_runner"]
 
@@ -75,6 +76,7 @@ def _run(
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
+        print(f"containers: pulling {image}")
         client.images.pull(image)
     volumes = volumes | {folder: {"bind": folder, "mode": "rw"} for folder in folders}
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}

@@ -4,21 +4,38 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from soda.errors import ConfigError
 from soda.yaml_values import read_yaml
 
-__all__ = ["Config", "assign", "load_recipe", "parse_assignment", "read_mapping", "suggest"]
+__all__ = [
+    "Config",
+    "Group",
+    "assign",
+    "group_name",
+    "groups_of",
+    "load_recipe",
+    "parse_assignment",
+    "read_mapping",
+    "suggest",
+    "summary",
+    "values_of",
+]
 
 
-class Config(BaseModel):
-    """The few values that can change a stage's result: frozen, and closed to unknown keys."""
+class Group(BaseModel):
+    """Values that belong together: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Config(Group):
+    """The few values that can change a stage's result."""
 
     # Fields that change no result: where something lies, how fast or for how much it is made. They
     # are no part of a key or a digest. A `x_digest` beside a location `x` says what is there.
@@ -67,8 +84,8 @@ class Config(BaseModel):
         also = f" (and {len(more)} more)" if more else ""
         match first["type"]:
             case "extra_forbidden":
-                *group, name = first["loc"]
-                known = _group_at(cls, group).model_fields
+                *path, name = first["loc"]
+                known = {name for group in cls._groups_at(path) for name in group.model_fields}
                 return f"{where}: unknown key; {suggest(str(name), known)}{also}"
             case "model_type":
                 return f"{where}: expected a mapping, found {first['input']!r}{also}"
@@ -79,17 +96,41 @@ class Config(BaseModel):
         expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
         return f"{where}: {expected}, found {first['input']!r}{also}"
 
+    @classmethod
+    def _groups_at(cls, path: Iterable[int | str]) -> list[type[BaseModel]]:
+        """Return the groups that may stand at a path of keys; of named ones, the name is a key."""
+        groups: list[type[BaseModel]] = [cls]
+        for key in map(str, path):
+            fields = [group.model_fields for group in groups]
+            named = [group for group in groups if group_name(group) == key]
+            inner = [each[key].annotation for each in fields if key in each]
+            found = [group for each in inner for group in groups_of(each)]
+            groups = named or found or groups  # an index of a list stays where it is
+        return groups
 
-def _group_at(model: type[BaseModel], path: Iterable[object]) -> type[BaseModel]:
-    """Return the class of a group of values, however deep it lies and whether it may be None."""
-    for key in path:
-        kinds = [model.model_fields[str(key)].annotation] if str(key) in model.model_fields else []
-        while kinds:  # an index of a list, or a union's tag, stays where it is
-            kind = kinds.pop()
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model, kinds = kind, []
-            kinds += get_args(kind)
-    return model
+
+def groups_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the groups that a field may hold: none, one, or several of which each has a name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [group for inner in get_args(annotation) for group in groups_of(inner)]
+
+
+def group_name(group: type[BaseModel]) -> str | None:
+    """Return the name by which a recipe picks a group among several, if it has one."""
+    field = group.model_fields.get("name")
+    return field.default if field and get_origin(field.annotation) is Literal else None
+
+
+def values_of(group: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a group's fields but for the name that it is picked by."""
+    named = group_name(group) is not None
+    return {key: field for key, field in group.model_fields.items() if not named or key != "name"}
+
+
+def summary(group: type[BaseModel]) -> str:
+    """Return the first line of a group's docstring: what it is, and where it is from."""
+    return (group.__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -152,11 +193,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set one of a config's raw values; `group.key` sets one of a group's, beside its others."""
+    """Set one of a config's raw values; `group.key` sets one of a group's, beside its others.
+
+    A group that has a name may stand as its name alone.
+    """
     group, dot, inner = key.partition(".")
     if not dot:
         values[key] = value
         return
     found = values.get(group)
-    values[group] = dict(found) if isinstance(found, dict) else {}
+    named = {"name": found} if isinstance(found, str) else {}
+    values[group] = dict(found) if isinstance(found, dict) else named
     assign(values[group], inner, value)

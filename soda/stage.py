@@ -1,33 +1,21 @@
-"""The stages by name, and `run`, which is the only way any of them is called."""
+"""A stage by its name, and `run`, which is the only way any of them is called."""
 
 import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
-from soda.errors import ArtifactError, ConfigError
+from soda.errors import ArtifactError, ConfigError, KindError
 from soda.progress import say
+from soda.stages import STAGES
 from soda.storage import Location, Place
 
-__all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
-
-# In the order a pipeline runs them: name -> where its function is.
-STAGES = {
-    "prepare-prompts": "soda.stages.prepare_prompts:prepare_prompts",
-    "import-student": "soda.stages.import_student:import_student",
-    "teacher-gen": "soda.stages.teacher_gen:teacher_gen",
-    "snapshot": "soda.stages.snapshot:snapshot",
-    "pair-build": "soda.stages.pair_build:pair_build",
-    "train": "soda.stages.train:train",
-    "eval": "soda.stages.eval:evaluate",
-    "register": "soda.stages.register:register",
-    "compare": "soda.stages.compare:compare",
-}
+__all__ = ["Call", "Stage", "load_stage", "prepare", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +25,7 @@ class Stage:
     name: str
     function: Callable[..., Artifact]
     config: type[Config]
-    inputs: dict[str, type[Artifact]]
+    inputs: dict[str, tuple[type[Artifact], ...]]  # the kinds that each may be
     output: type[Artifact]
 
 
@@ -59,7 +47,9 @@ def load_stage(name: str) -> Stage:
         function=function,
         config=annotations.pop("config"),
         output=annotations.pop("return"),
-        inputs={key: kind for key, kind in annotations.items() if key != "out"},
+        inputs={
+            key: get_args(kind) or (kind,) for key, kind in annotations.items() if key != "out"
+        },
     )
 
 
@@ -100,8 +90,19 @@ def prepare(
         raise ArtifactError(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
-    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
+    opened = {key: _open(inputs[key], kinds) for key, kinds in stage.inputs.items()}
     return Call(stage, opened, stage.config.parse(config), Place.of(out))
+
+
+def _open(place: Location, kinds: tuple[type[Artifact], ...]) -> Artifact:
+    """Open an artifact of one of some kinds."""
+    expected = "' or '".join(kind.kind for kind in kinds)
+    for kind in kinds:
+        try:
+            return kind.open(place)
+        except KindError as error:
+            found = error
+    raise KindError(str(found).replace(f"'{kinds[-1].kind}'", f"'{expected}'", 1))
 
 
 def run(
@@ -110,7 +111,7 @@ def run(
     """Run one stage, or return what it made before of the same code, config and inputs.
 
     Args:
-        name: a name from `STAGES`; `pair_build` and `pair-build` are the same.
+        name: a name from `soda.STAGES`; `pair_build` and `pair-build` are the same.
         inputs: for each input of the stage, the folder of a finished artifact.
         config: the stage's own values; what is left out has its default.
         out: the folder to make. It is whole, or it is not there.

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["train_job"]
 

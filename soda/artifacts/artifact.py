@@ -14,7 +14,7 @@ from soda.artifacts.publishing import MANIFEST
 from soda.artifacts.unfinished import Mirror
 from soda.artifacts.writer import WORK, Writer
 from soda.config import Config
-from soda.errors import ArtifactError, StorageError
+from soda.errors import ArtifactError, KindError, StorageError
 from soda.progress import say
 from soda.rows import digest
 from soda.storage import Location, Place
@@ -75,7 +75,7 @@ class Artifact:
         if version != FORMAT:
             raise ArtifactError(f"{path}: expected format {FORMAT}, found {version!r}")
         if manifest["kind"] != cls.kind:
-            raise ArtifactError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
+            raise KindError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
         for name, facts in manifest["files"].items():
             file = path / name
             size = file.stat().st_size if file.is_file() else None

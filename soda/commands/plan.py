@@ -10,7 +10,7 @@ from soda.artifacts.kinds import Prompts
 from soda.config import assign, load_recipe, parse_assignment
 from soda.endpoint.budget import USD, prompt_bound
 from soda.errors import ConfigError
-from soda.stage import STAGES
+from soda.stages import STAGES
 from soda.stages.teacher_gen import TeacherGenConfig, given_file, open_job
 from soda.storage import Place
 from soda.teacher.given import Given

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soda.config import load_recipe
-from soda.errors import ConfigError, MissingObject, SodaError
-from soda.launch import refuse
+from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
 from soda.registry.remote import open_registry
 from soda.rows import digest
-from soda.stage import STAGES
+from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.storage import Place

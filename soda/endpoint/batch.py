@@ -170,7 +170,7 @@ class Batches:
                         await self._collect(underway.pop(name))
                     counts[name] = {"total": 0, "completed": 0, **(batch["request_counts"] or {})}
                 bar.total = sum(count["total"] for count in counts.values())
-                bar.set_postfix_str(f", {len(underway)} batches under way", refresh=False)
+                bar.set_postfix_str(f"{len(underway)} batches under way", refresh=False)
                 bar.update(sum(count["completed"] for count in counts.values()) - bar.n)
                 if underway:
                     await asyncio.sleep(_POLL_SECONDS)

@@ -1,18 +1,13 @@
 """What is measured of answers, one number a prompt, and how sure we are of the mean."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
-import numpy as np
+from soda.words import words
 
-from soda.rows import Expected
-from soda.words import holds, numbers, words
-
-__all__ = ["METRICS", "Metric", "compare", "is_right", "rouge_l"]
-
-_CLOSE = Decimal("1e-9")  # numbers are the same where they differ by less, relatively
+__all__ = ["CHANGES", "METRICS", "MODELS", "Metric", "intervals", "rouge_l"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +26,15 @@ METRICS = {
     "length_ratio": Metric("length beside the teacher's", "none"),
     "stopped": Metric("share of answers that stop", "higher"),
     "repetitive": Metric("share of answers that repeat", "lower"),
+}
+
+# The models that are measured, by their keys in the figures.
+MODELS = {"before": "base", "warmed": "warmed up", "after": "student"}
+# From which model's figures to which: what all trainings changed, the warm-up, and what came after.
+CHANGES = {
+    "change": ("before", "after"),
+    "change_by_warm_up": ("before", "warmed"),
+    "change_since_warm_up": ("warmed", "after"),
 }
 
 
@@ -63,34 +67,29 @@ def _overlap(one: list[str], other: list[str]) -> float:
     return 2 * common / (len(one) + len(other))
 
 
-def is_right(expected: Expected, answer: str) -> bool:
-    """Say whether an answer holds what is expected, or one of several alternatives.
-
-    Text has to be there as whole words, whatever the case; a number as a number, however it is
-    written: 1000 is in "1,000 m".
-    """
-    if isinstance(expected, list):
-        return any(is_right(one, answer) for one in expected)
-    if isinstance(expected, str):
-        return holds(answer, expected)
-    wanted = Decimal(str(expected))
-    return any(abs(found - wanted) <= _CLOSE * abs(wanted) for found in numbers(answer))
-
-
-def compare(
-    before: Sequence[float], after: Sequence[float], *, samples: int, seed: int
+def intervals(
+    measured: Mapping[str, Sequence[float]],
+    changes: Mapping[str, tuple[str, str]],
+    *,
+    samples: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
-    """Return the means before and after, and of the paired change, with 95 % intervals.
+    """Return the mean of every model's figures, and of every paired change, with a 95 % interval.
 
-    Percentile bootstrap over prompts (Efron 1979): the same prompts are drawn for all three.
+    Percentile bootstrap over prompts (Efron 1979): the same prompts are drawn for all.
+
+    Args:
+        measured: a model's figures by its name, prompt by prompt.
+        changes: from which model to which, by the name of the change.
     """
-    values = np.array([before, after, np.subtract(after, before)], dtype=float)
-    draws = np.random.default_rng(seed).integers(values.shape[1], size=(samples, values.shape[1]))
-    means = values[:, draws].mean(axis=2)
-    lows, highs = np.percentile(means, [2.5, 97.5], axis=1)
-    return {
-        name: {"mean": float(mean), "low": float(low), "high": float(high)}
-        for name, mean, low, high in zip(
-            ("before", "after", "change"), values.mean(axis=1), lows, highs, strict=True
-        )
+    import numpy as np
+
+    from soda.statistics.bootstrap import resample
+
+    series = {name: np.array(values, dtype=float) for name, values in measured.items()}
+    series |= {name: series[after] - series[before] for name, (before, after) in changes.items()}
+    found = {
+        name: resample(values[None, :], samples=samples, seed=seed)
+        for name, values in series.items()
     }
+    return {name: dataclasses.asdict(estimate) for name, estimate in found.items()}

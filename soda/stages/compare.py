@@ -1,4 +1,4 @@
-"""Put SODA, SeqKD and GAD side by side, as the paper does: what each gained, and what it took."""
+"""Put SODA, SeqKD and GAD side by side: what each gained, and what it took."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from soda.storage import Place
 
 __all__ = ["CompareConfig", "compare"]
 
-_SAME = ("split", "prompts", "teacher", "base_weights_digest")  # of what is compared
+_SAME = ("split", "prompts", "teacher")  # of what is compared
 _MEASURED = {"teacher": "teacher answers", "pairs": "pairs"}  # by input of eval
 _UNKNOWN = {"train_seconds": 0.0, "peak_memory_gib": 0.0}
 _METHODS = {"soda": "SODA", "seqkd": "SeqKD", "gad": "GAD"}
@@ -66,6 +66,7 @@ def _measured(report: Report) -> dict[str, Any]:
     return {
         **{key: figures[key] for key in _SAME},
         **{text: manifest["inputs"].get(key) for key, text in _MEASURED.items()},
+        "base student": figures["weights"]["before"],
         "config of eval": manifest["config"],
     }
 

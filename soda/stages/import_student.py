@@ -1,4 +1,4 @@
-"""Bring the student in: a model folder, a hub model at a pinned revision, or a GGUF file."""
+"""Bring the student in: a model folder, a hub model at a revision, or a GGUF file."""
 
 import datetime
 import glob

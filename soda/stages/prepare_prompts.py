@@ -17,6 +17,7 @@ from soda.dataset.reading import FORMATS, Row, read_rows, shown
 from soda.errors import ConfigError, DataError
 from soda.rows import Message, Prompt, Split, digest
 from soda.storage import Place
+from soda.storage.packaged import packaged_file
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
@@ -29,7 +30,8 @@ class PreparePromptsConfig(Config):
     aside: ClassVar[tuple[str, ...]] = ("dataset",)
 
     dataset: str = Field(
-        description="a .jsonl, .json, .parquet, .csv or .tsv file, or a hub id of such files"
+        description="a .jsonl, .json, .parquet, .csv or .tsv file, also as package:NAME/FILE, or a "
+        "hub id of such files"
     )
     dataset_digest: str = Field("", description="sha256 of the file; filled in if left out")
     revision: str = Field("", description="hub only: the commit, 40 hex digits")
@@ -55,7 +57,7 @@ class PreparePromptsConfig(Config):
 
 
 def _local_file(dataset: str) -> Path | None:
-    path = Place.of(dataset).fetch()
+    path = packaged_file(dataset) or Place.of(dataset).fetch()
     return path if path.is_file() else None
 
 

@@ -1,4 +1,4 @@
-"""Put a trained model into the registry, and make it the champion if its report is good enough."""
+"""Put a model into the registry; it becomes the champion if its report is good enough."""
 
 import json
 import re
@@ -74,6 +74,8 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
         "report_digest": report.digest,
         "soda": model.manifest["soda"],
         "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
+        "trainings": model.trainings,
+        "weights": figures["weights"],
         "train_config": model.manifest["config"],
         "eval_config": report.manifest["config"],
         "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},

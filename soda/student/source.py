@@ -2,7 +2,6 @@
 
 import fnmatch
 import glob
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from soda import storage
 from soda.errors import ConfigError, ModelError
 from soda.rows import digest
 from soda.storage import Place
+from soda.storage.packaged import packaged_file
 from soda.student.folder import regular_files
 from soda.student.gguf import parts_of
 from soda.student.tensors import HEADER_BYTES, Headers, Stored, parse_header
@@ -26,18 +26,10 @@ _NESTED = ("*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model")  # other forms
 
 def local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
-    if not source.startswith("package:"):
-        found = {part: Place.of(part).fetch() for part in [*parts_of(source), source]}
-        return found[source] if found[source].exists() else None
-    package, _, file = source.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"import-student.source: expected the package '{package}', found none")
-    folder = Path(spec.origin).parent
-    path = folder / file
-    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(f"import-student.source: expected '{file}' in {package}, found none")
-    return path
+    if (path := packaged_file(source)) is not None:
+        return path
+    found = {part: Place.of(part).fetch() for part in [*parts_of(source), source]}
+    return found[source] if found[source].exists() else None
 
 
 def source_digest(path: Path) -> str:

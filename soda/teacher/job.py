@@ -209,7 +209,7 @@ class Job:
         if self.budget.price.input or self.budget.price.output:
             forecast = paid / max(done, 1) * self._total
             parts.append(f"${paid / USD:.2f} of about ${forecast / USD:.2f}")
-        return ", " + ", ".join(parts)
+        return ", ".join(parts)
 
 
 def _counted(requests: Iterable[Request | None], bar: Any) -> Iterator[Request | None]:

@@ -113,8 +113,8 @@ def test_all_stages_run_from_bucket_to_bucket(
     run("snapshot", {"max_new_tokens": 8}, prompts="prepare-prompts", model="import-student")
     run("pair-build", {}, teacher="teacher-gen", student="snapshot")
     training = {"batch_size": 4, "check_every_steps": 2, "learning_rate": 1e-3}
-    run("train", training, pairs="pair-build", model="import-student")
-    both = {"model": "train", "base": "import-student"}
+    run("train", training, data="pair-build", model="import-student")
+    both = {"model": "train", "warmed": "import-student", "base": "import-student"}
     measured = {"max_new_tokens": 8, "lm_eval_tasks": []}
     run("eval", measured, **both, teacher="teacher-gen", pairs="pair-build")
     values = {"name": "tiny", "registry": f"{bucket}/registry", "champion_if": []}
@@ -268,7 +268,7 @@ def test_training_goes_on_from_a_checkpoint_in_the_bucket(
     with fake_teacher() as teacher:
         made = make_pairs(tmp_path, teacher)
     config = {"batch_size": 4, "check_every_steps": 1, "learning_rate": 1e-3, "epochs": 2}
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     alone = soda.run("train", inputs=inputs, config=config, out=tmp_path / "alone")
     monkeypatch.setenv("SODA_STORE", f"{bucket}/store")
 

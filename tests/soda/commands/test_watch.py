@@ -8,7 +8,7 @@ import pytest
 
 from soda import storage
 from soda.cli import main
-from soda.commands.finish import finish
+from soda.commands.notify import notify
 from soda.commands.watch import release, watch, watch_step
 from soda.errors import ConfigError, TeacherError
 from soda.registry.remote import open_registry
@@ -67,7 +67,7 @@ class Setting:
         storage.Place.of(self.store).open().write("watch/tiny.json", text.encode())
 
     def finish(self, run, state="FAILED"):
-        finish(
+        notify(
             "distill",
             state=state,
             error="",
