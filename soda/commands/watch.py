@@ -18,7 +18,7 @@ from typing import Any, Literal
 from soda.config import load_recipe
 from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
-from soda.registry.remote import open_registry
+from soda.registry.registry import Registry
 from soda.rows import digest
 from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
@@ -96,7 +96,7 @@ def release(name: str, store: str, run: str) -> None:
 
 
 def _against_champion(register: RegisterConfig, now: dict[str, Any]) -> tuple[Outcome, list[str]]:
-    registry = open_registry(register.registry)
+    registry = Registry(register.registry)
     version = registry.alias(register.name, "champion")
     if version is None:
         return "new", [f"{register.name} has no champion in {register.registry}"]

@@ -46,7 +46,7 @@ def test_many_requests_make_several_batches(prompts, tmp_path, monkeypatch):
     with batch_server() as server:
         made = generate(prompts, tmp_path / "out", server)
     assert len(server.batches) == 3 and set(server.asked.values()) == {1}
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
 
 
 def test_an_expired_batch_keeps_what_it_finished_and_the_rest_is_asked_again(prompts, tmp_path):
@@ -55,9 +55,9 @@ def test_an_expired_batch_keeps_what_it_finished_and_the_rest_is_asked_again(pro
 
     with batch_server(half) as server:
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert sorted(server.asked.values()) == [1] * 6 + [2] * 6
-    assert made.manifest["account"]["possibly_billed"] == 0
+    assert made.manifest.account["possibly_billed"] == 0
 
 
 def test_every_way_a_line_can_end_is_a_row(prompts, tmp_path):
@@ -84,7 +84,7 @@ def test_a_call_whose_answer_is_lost_makes_no_second_batch(prompts, tmp_path, pa
         fault=lambda method, at, times: fault if (at, times, method) == (path, 0, "POST") else None
     ) as server:
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert len(server.batches) == 1 and set(server.asked.values()) == {1}
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(prompts, tmp_path, method, 
         with pytest.raises(TeacherError, match="was refused"):
             generate(prompts, tmp_path / "out", server)
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert len(server.batches) == 1 and set(server.asked.values()) == {1}
 
 
@@ -130,7 +130,7 @@ def test_a_batch_whose_creation_was_never_heard_of_is_found_again(prompts, tmp_p
         broken["on"] = False
         made = generate(prompts, tmp_path / "out", server)
     assert len(server.batches) == 1 and set(server.asked.values()) == {1}
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
 
 
 def test_a_failed_batch_says_why(prompts, tmp_path):
@@ -144,7 +144,7 @@ def test_too_many_tokens_at_once_is_tried_again_later(prompts, tmp_path):
     with batch_server() as server:
         server.fails_with = {"code": "token_limit_exceeded", "message": "too many"}
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT} and len(server.batches) == 2
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT} and len(server.batches) == 2
 
 
 def test_the_cap_holds_for_batches_too(prompts, tmp_path):

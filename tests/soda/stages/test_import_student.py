@@ -43,7 +43,7 @@ def test_a_folder_is_brought_in_and_loads(tmp_path, source):
     AutoModelForCausalLM.from_pretrained(model.path)
     assert AutoTokenizer.from_pretrained(model.path).chat_template
     assert not list(model.path.glob("*.py")) and not list(model.path.glob("*.bin"))
-    assert model.manifest["facts"]["end_of_turn"] == "<|im_end|>"
+    assert model.manifest.facts["end_of_turn"] == "<|im_end|>"
 
 
 def test_the_same_folder_elsewhere_gives_the_same_digest(tmp_path, source):
@@ -74,7 +74,7 @@ def test_a_gguf_becomes_safetensors(tmp_path, source):
     model = bring_in(tmp_path, path)
     assert [path.name for path in model.path.glob("*.safetensors")] == ["model.safetensors"]
     assert (logits(model.path) - logits(source)).abs().max() < 1e-2
-    assert model.manifest["facts"]["end_of_turn"] == "<|im_end|>"
+    assert model.manifest.facts["end_of_turn"] == "<|im_end|>"
 
     whole = path.read_bytes()
     for size in (4, 2000, len(whole) - 5000):  # in the header, the tokenizer, the weights
@@ -145,7 +145,7 @@ def test_what_tools_put_into_names_is_taken_off_and_said(tmp_path, capfd, what, 
     expected = logits(source)
     model = bring_in(tmp_path, rename(source, change))
     assert (logits(model.path) == expected).all()
-    assert len(model.manifest["facts"]["tensors"]) == 3
+    assert len(model.manifest.facts["tensors"]) == 3
     assert what == "base_model" or f"took '{what}" in capfd.readouterr().err
     assert "module" not in (model.path / "model.safetensors").read_bytes()[:5000].decode("latin1")
 
@@ -191,7 +191,7 @@ def test_parts_that_a_student_of_text_does_without_are_left_out_by_name(tmp_path
     add(source, **{"model.layers.0.self_attn.rotary_emb.inv_freq": (4,)})
     add(source, **{"vision_tower.a.weight": (4,), "vision_tower.b.weight": (4,)})
     model = bring_in(tmp_path, source)
-    assert model.manifest["facts"]["tensors"] == {
+    assert model.manifest.facts["tensors"] == {
         "used": 20,
         "left_out": {"v_head": 1, "mtp": 1, "inv_freq": 1, "vision_tower": 2},
         "removed_from_names": "",
@@ -231,7 +231,7 @@ def test_a_model_that_also_sees_becomes_its_text_part(tmp_path, capfd):
     from soda.student.weights import load_causal_lm
 
     model = bring_in(tmp_path, save_seeing(tmp_path / "source"))
-    facts = model.manifest["facts"]
+    facts = model.manifest.facts
     assert facts["model_type"] == "qwen3_5_text"
     assert list(facts["tensors"]["left_out"]) == ["model.visual"]
     assert "left out model.visual, " in capfd.readouterr().err
@@ -350,7 +350,7 @@ def test_an_adapter_is_merged_into_its_base(tmp_path, options, tied):
         assert (logits(made.path) - expected).abs().max() < 1e-4
     assert (logits(made.path) - logits(base)).abs().max() > 1e-3
     assert not (made.path / "adapter_config.json").exists()
-    config = made.manifest["config"]
+    config = made.manifest.config
     assert len(config["base_digest"]) == 64 and "base" not in config
 
 
@@ -593,7 +593,7 @@ def test_a_template_with_a_date_keeps_the_one_of_the_recipe(tmp_path, source):
         words = AutoTokenizer.from_pretrained(model.path)
         text = words.apply_chat_template(hello, tokenize=False)
         assert text.startswith(f"{day}<|im_start|>user\nhello")
-    facts = made.manifest["facts"], other.manifest["facts"]
+    facts = made.manifest.facts, other.manifest.facts
     assert facts[0]["template_digest"] != facts[1]["template_digest"]
 
 

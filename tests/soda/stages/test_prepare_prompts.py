@@ -37,8 +37,8 @@ def test_rows_out_and_drops_add_up_to_rows_in(tmp_path):
     rows = [{"prompt": "a"}, {"prompt": "a"}, {"prompt": " "}, {"prompt": "b"}]
     rows += [{"messages": only_system}, {"prompt": None}]
     made = prepare(tmp_path, rows)
-    assert made.manifest["drops"] == {"duplicate": 1, "empty_prompt": 3}
-    assert len(made) + sum(made.manifest["drops"].values()) == len(rows)
+    assert made.manifest.drops == {"duplicate": 1, "empty_prompt": 3}
+    assert len(made) + sum(made.manifest.drops.values()) == len(rows)
     drops = (made.path / "drops.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in drops].count("duplicate") == 1
 
@@ -76,7 +76,7 @@ def test_csv_cells_are_text_as_they_stand(tmp_path):
         ("02", "None", None),
         ("03", "12", "NA"),
     ]
-    assert made.manifest["drops"] == {"empty_prompt": 1}
+    assert made.manifest.drops == {"empty_prompt": 1}
 
 
 def test_chat_messages_in_a_table(tmp_path):
@@ -169,7 +169,7 @@ def test_a_type_that_changes_after_ten_megabytes_changes_nothing_before(tmp_path
     ):
         made = prepare(tmp_path, text, name, name[0])
         assert {str(row.expected) for row in made.rows()} == {"07", "[1, '2']"}
-        assert made.manifest["drops"] == {"bad_row": 1}
+        assert made.manifest.drops == {"bad_row": 1}
 
 
 def test_parquet_keeps_its_types(tmp_path):
@@ -226,7 +226,7 @@ def test_one_odd_row_is_a_drop_with_its_line_and_reason(tmp_path):
     lines[100] = '{"prompt": "torn'
     lines[200] = json.dumps({"prompt": "again", "id": 7})
     made = prepare(tmp_path, "\n".join(lines))
-    assert len(made) == 298 and made.manifest["drops"] == {"bad_row": 1, "duplicate_id": 1}
+    assert len(made) == 298 and made.manifest.drops == {"bad_row": 1, "duplicate_id": 1}
     drops = [json.loads(line) for line in (made.path / "drops.jsonl").read_text().splitlines()]
     assert drops[0]["id"] == "line 101"
     assert drops[0]["detail"].startswith("line 101: expected JSON in UTF-8, found: ")
@@ -335,7 +335,7 @@ def test_limit_takes_the_first_rows(tmp_path):
     rows = [{"prompt": "a"}, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]
     made = prepare(tmp_path, rows, limit=3.0)  # Kubeflow's 3
     assert [row.messages[0]["content"] for row in made.rows()] == ["a", "b"]
-    assert made.manifest["config"]["limit"] == 3
+    assert made.manifest.config["limit"] == 3
 
 
 def test_a_system_prompt_is_put_in_where_there_is_none(tmp_path):

@@ -27,7 +27,7 @@ def snapshot(made, out, **config):
 def test_every_prompt_gets_one_answer_in_its_place(made):
     student = made["student"]
     assert [row.prompt for row in student.rows()] == list(made["prompts"].rows())
-    facts = student.manifest["facts"]
+    facts = student.manifest.facts
     assert sum(facts["outcomes"].values()) == len(student)
     assert facts["student"]["weights_digest"] == made["base"].weights_digest
     assert facts["student"]["sampling"]["temperature"] == 0.7
@@ -80,7 +80,7 @@ def test_prompts_that_the_template_refuses_are_rows_and_then_drops(tmp_path, cap
             Responses.write(writer, Response(row, "A fine answer.", "answered"))
     inputs = {"teacher": tmp_path / "teacher", "student": student.path}
     pairs = soda.run("pair-build", inputs=inputs, config={}, out=tmp_path / "pairs")
-    assert pairs.manifest["drops"]["template_refused"] == 1
+    assert pairs.manifest.drops["template_refused"] == 1
     drops = map(json.loads, (pairs.path / "drops.jsonl").read_text().splitlines())
     assert [row["id"] for row in drops if "No system" in row["detail"]] == [failed[0].prompt.id]
 

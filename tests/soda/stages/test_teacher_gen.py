@@ -94,7 +94,7 @@ def test_every_prompt_ends_as_one_row_in_order_and_is_counted(prompts, tmp_path)
         "context_length_exceeded: too long",
         None,
     ]
-    facts = made.manifest["facts"]
+    facts = made.manifest.facts
     assert facts["outcomes"] == {"answered": COUNT - 4} | dict.fromkeys(ends, 1)
     assert facts["teacher"]["served"] == ["big", "fake-1"] and len(made) == COUNT
     assert set(teacher.asked.values()) == {1}
@@ -154,10 +154,10 @@ def test_the_environment_wins_over_the_recipe_and_is_recorded(prompts, tmp_path,
         monkeypatch.setenv("SODA_TEACHER_BASE_URL", teacher.url)
         monkeypatch.setenv("SODA_TEACHER_MODEL", "biggest")
         made = generate(prompts, tmp_path / "out", config("http://127.0.0.1:1/v1"))
-    for place in (made.manifest["config"], made.manifest["facts"]["teacher"]):
+    for place in (made.manifest.config, made.manifest.facts["teacher"]):
         assert place["model"] == "biggest"
-    assert made.manifest["config"]["base_url"] == teacher.url
-    assert made.manifest["facts"]["teacher"]["endpoint"] == teacher.url
+    assert made.manifest.config["base_url"] == teacher.url
+    assert made.manifest.facts["teacher"]["endpoint"] == teacher.url
 
 
 # --- shards, money, the teacher's fingerprint
@@ -226,11 +226,11 @@ def test_what_it_cost_is_in_the_manifest_and_makes_no_other_artifact(prompts, tm
         one = generate(prompts, tmp_path / "one", config(teacher, **priced))
         two = generate(prompts, tmp_path / "two", config(teacher))
     tokens = sum(row.tokens for row in one.rows())
-    account = one.manifest["account"]
+    account = one.manifest.account
     probes = (6 * 5 + 10 * 6 * 3) / 1e6  # five tokens in and three out, each
     assert account["usd"] == pytest.approx((COUNT * 5 + 10 * tokens) / 1e6 + probes)
     assert account["answered"] == COUNT and account["possibly_billed"] == 0
-    assert two.manifest["account"]["answered"] == 0 and one.digest == two.digest
+    assert two.manifest.account["answered"] == 0 and one.digest == two.digest
 
 
 def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsys):
@@ -241,7 +241,7 @@ def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsy
         teacher.says = "another model's answer"
         generate(prompts, tmp_path / "c", config(teacher, shard="3/3"))
     assert "the teacher has changed since its earlier answers" in capsys.readouterr().err
-    fingerprint = made.manifest["account"]["fingerprint"]
+    fingerprint = made.manifest.account["fingerprint"]
     assert fingerprint["model"] == "fake-1" and fingerprint["fingerprint"] == "fp"
     assert fingerprint["answers"] == ["a probe's answer"] * 6
     assert set(teacher.probed.values()) == {3}
@@ -369,7 +369,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(prompts, tmp_path):
         assert ran.returncode == 2 and "expected to write, found: File too large" in ran.stderr
         assert "Traceback" not in ran.stderr and not (tmp_path / "out").exists()
         made = generate(prompts, tmp_path / "out", config(teacher))
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert {row.text for row in made.rows()} == {"long " * 300}
 
 
@@ -382,7 +382,7 @@ def test_few_unanswered_prompts_are_recorded_and_not_kept(prompts, tmp_path):
         again = generate(prompts, tmp_path / "b", config(teacher, max_failed_share=2 / COUNT))
     assert [row.outcome for row in made.rows()] == ["failed"] * 2 + ["answered"] * (COUNT - 2)
     assert next(made.rows()).detail == "503 busy"
-    assert again.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert again.manifest.facts["outcomes"] == {"answered": COUNT}
 
 
 def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
@@ -496,7 +496,7 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
     assert (ran.returncode, stopped.returncode) == (0, 2), ran.stderr + stopped.stderr
     assert set(teacher.keys + strict.keys) == {f"Bearer {SECRET}"}
     made = soda.Responses.open(tmp_path / "out")
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT - 2, "failed": 2}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT - 2, "failed": 2}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"manifest.json", "responses.jsonl"} <= {path.name for path in files}
     assert any("journal" in path.parts and path.suffix == ".jsonl" for path in files)
@@ -525,8 +525,8 @@ def test_given_answers_need_no_teacher_and_missing_ones_are_failed(prompts, text
     found = list(made.rows())
     assert [row.text for row in found] == ["zero", "one", "two"] + [""] * (COUNT - 3)
     assert found[3].detail == "not among the given answers"
-    assert made.manifest["facts"]["outcomes"] == {"answered": 3, "failed": COUNT - 3}
-    assert made.manifest["facts"]["teacher"]["model"] == "gpt-x"
+    assert made.manifest.facts["outcomes"] == {"answered": 3, "failed": COUNT - 3}
+    assert made.manifest.facts["teacher"]["model"] == "gpt-x"
 
 
 def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
@@ -546,7 +546,7 @@ def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
     assert [row.outcome for row in found[:3]] == ["answered", "truncated", "answered"]
     assert [row.text for row in found[:2]] == ["zero", "on"]
     assert set(teacher.asked) == set(texts[2:])
-    assert made.manifest["facts"]["teacher"]["served"] == ["fake-1", "gpt-x"]
+    assert made.manifest.facts["teacher"]["served"] == ["fake-1", "gpt-x"]
 
 
 def test_the_place_of_the_answers_does_not_matter_and_their_content_does(prompts, tmp_path, texts):
