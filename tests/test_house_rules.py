@@ -24,8 +24,9 @@ LAYERS = [
     {"training"},
     {"student", "endpoint"},
     {"artifacts"},
+    {"dataset"},
     {"storage"},
-    {"rows", "progress", "config", "statistics"},
+    {"rows", "words", "expected", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]

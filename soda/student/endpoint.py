@@ -119,5 +119,5 @@ def _read(found: Any, url: str, chat: ChatFormat) -> Answer:
     if reason not in ("stop", "length"):
         raise _refusal(url, f"expected finish_reason 'stop' or 'length', found {reason!r}")
     stopped = reason == "stop"
-    counted = len(chat.answer_ids(text, stopped=stopped)) if tokens is None else int(tokens)
+    counted = chat.count(text) + stopped if tokens is None else int(tokens)
     return Answer(text, stopped, counted)
