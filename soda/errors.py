@@ -6,12 +6,12 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "DataError",
+    "EndpointError",
     "MissingObject",
     "ModelError",
     "RegistryError",
     "SodaError",
     "StorageError",
-    "TeacherError",
 ]
 
 
@@ -35,8 +35,8 @@ class ModelError(SodaError):
     """The student cannot be loaded or trained."""
 
 
-class TeacherError(SodaError):
-    """The teacher's API refused, or could not be reached."""
+class EndpointError(SodaError):
+    """A model's API refused, or could not be reached."""
 
 
 class BudgetError(SodaError):

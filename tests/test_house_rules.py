@@ -21,13 +21,14 @@ LAYERS = [
     {"stages"},
     {"teacher", "evaluation", "registry"},
     {"training"},
-    {"student", "endpoint"},
+    {"student"},
+    {"endpoint"},
     {"artifacts"},
     {"storage"},
     {"rows", "progress", "config", "lint"},
     {"errors"},
 ]
-BESIDE = [{"teacher", "evaluation", "registry"}, {"student", "endpoint"}]
+BESIDE = [{"teacher", "evaluation", "registry"}]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}
 HEAVY |= {"boto3", "botocore", "google", "kubernetes", "model_registry", "mr_openapi"}
 

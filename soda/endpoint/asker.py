@@ -1,121 +1,95 @@
 """Ask many requests at once, each until it has an answer, and lose none of them."""
 
 import asyncio
-import contextlib
-import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from soda.endpoint.budget import Budget, output_bound, prompt_bound
-from soda.endpoint.client import Busy, TeacherClient, Unanswered
-from soda.endpoint.journal import Journal
+from soda.endpoint.answer import Answer, Received
+from soda.endpoint.budget import Budget
+from soda.endpoint.client import Client, Response
+from soda.endpoint.envelope import End
+from soda.endpoint.failures import Busy, Refused, Unanswered, Unusable
+from soda.endpoint.notes import Notes
 from soda.endpoint.pace import Pace
-from soda.endpoint.retry import ATTEMPTS, backoff_seconds
-from soda.errors import TeacherError
-from soda.rows import Message, digest
+from soda.endpoint.request import Request
+from soda.endpoint.standing import Standing
+from soda.endpoint.stopping import stopping
+from soda.endpoint.waits import Waits
+from soda.errors import EndpointError
 
-__all__ = ["Asker", "Request", "Stopped"]
+__all__ = ["ATTEMPTS", "Asker", "Ended"]
 
-_DRAIN_SECONDS = 25.0  # Kubernetes kills a pod 30 seconds after it asks it to stop
-_ANSWER_TOKENS = 1024  # what a tokens-a-minute limit reserves where the request names no bound
+ATTEMPTS = 6
 
-
-class Stopped(BaseException):
-    """A signal asked the process to stop; all that was answered is kept."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.strsignal(number))
-        self.number = number
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request: the journal's key, and the body to send."""
-
-    key: str
-    body: dict[str, Any]
-
-    @classmethod
-    def of(cls, endpoint: str, body: dict[str, Any], **more: str) -> "Request":
-        """Return a request under the digest of everything in it."""
-        return cls(digest({"endpoint": endpoint, **body, **more}), body)
-
-    @property
-    def messages(self) -> list[Message]:
-        """The conversation to answer."""
-        messages: list[Message] = self.body["messages"]
-        return messages
-
-    @property
-    def token_bound(self) -> int:
-        """How many tokens prompt and answer have at most, as far as the request says."""
-        return prompt_bound(self.messages) + (output_bound(self.body) or _ANSWER_TOKENS)
+Ended = Answer | Unanswered | Refused | Unusable
 
 
 class Asker:
-    """Sends requests through one client, journal, pace and budget.
+    """Sends requests through one client, and notes each step.
 
     Args:
-        hedge_after_seconds: send a second copy of a request that has waited so long, and take the
-            answer that comes first; both may be billed. 0 never does.
+        check: looks at an answer that came; what it returns is why it cannot be used.
     """
 
     def __init__(
         self,
-        client: TeacherClient,
-        journal: Journal,
+        client: Client,
+        notes: Notes,
         pace: Pace,
         budget: Budget,
-        hedge_after_seconds: float = 0,
+        standing: Standing,
+        waits: Waits,
+        *,
+        check: Callable[[Answer], str | None] = lambda answer: None,
     ):
-        self.client = client
-        self.journal = journal
         self.pace = pace
-        self.budget = budget
         self.problems: Counter[str] = Counter()  # failed attempts, by their first word
-        self._hedge_after = hedge_after_seconds
+        self._client = client
+        self._notes = notes
+        self._budget = budget
+        self._standing = standing
+        self._waits = waits
+        self._check = check
+        # Refusals with key and words, until it is known that they are of their requests alone.
+        self._refused: list[tuple[str, Received, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[Any] | None] = set()
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
 
-    async def ask(self, request: Request, attempts: int = ATTEMPTS) -> dict[str, Any]:
-        """Send one request until it is answered; the answer is in the journal then.
+    async def ask(self, request: Request, attempts: int = ATTEMPTS) -> Answer:
+        """Send one request until it is answered; the answer is noted then.
 
         Raises:
             Unanswered: all attempts failed.
-            TeacherError: no request of this kind will be answered.
+            Refused: the server does not take this request.
+            Unusable: its answer is none that can be used.
+            EndpointError: no request of this kind will be answered.
             BudgetError: it may pass the cap, and nothing under way can be cheaper than it may be.
         """
-        attempt = 0
+        attempt, since = 0, self._waits.now()
         while True:
             if self._error is not None:
                 raise Unanswered("stopped", billed=False)
-            await self._reserve(self.budget.bound(request.messages))
-            wait = None
-            sent_at = 0.0
             try:
-                async with self.pace.turn(request.token_bound) as sent_at:
-                    return await self._send(request)
+                return await self._attempt(request)
             except Busy as error:
                 self._count(error)
-                self.pace.pause(error.wait, str(error), sent_at)
                 continue  # the server asked for patience: no attempt is used up
             except Unanswered as error:
                 self._count(error)
+                since = since if attempt else self._waits.now()
                 attempt += 1
-                if attempt >= attempts:
+                if attempt >= attempts and (
+                    attempts == 1 or not self._standing.is_down(error, since)
+                ):
                     raise
-                wait = error.wait
-            await asyncio.sleep(backoff_seconds(attempt) if wait is None else wait)
+                wait = self._waits.backoff(attempt) if error.wait is None else error.wait
+            await self._waits.sleep(min(wait, self._waits.longest))
 
     async def run(
-        self,
-        requests: Iterable[Request | None],
-        on_end: Callable[[Request, dict[str, Any] | Unanswered], None],
+        self, requests: Iterable[Request | None], on_end: Callable[[Request, Ended], None]
     ) -> None:
         """Ask all requests; a None is a row that needs none.
 
@@ -125,7 +99,7 @@ class Asker:
             Stopped: SIGTERM or SIGINT came.
             SodaError: what `ask` or `on_end` raised first.
         """
-        with self._signals():
+        with stopping(self.stop, self._give_up):
             for number, request in enumerate(requests):
                 if request is None:
                     if number % 256 == 0:
@@ -142,13 +116,14 @@ class Asker:
                 await self._changed.wait()
         if self._error is not None:
             raise self._error
+        if self._refused and not self._standing.proved:
+            raise self._standing.no_answers(self._refused[-1][2])
+        await self._keep_refused()
 
-    async def _ask(
-        self, request: Request, on_end: Callable[[Request, dict[str, Any] | Unanswered], None]
-    ) -> None:
+    async def _ask(self, request: Request, on_end: Callable[[Request, Ended], None]) -> None:
         try:
-            end: dict[str, Any] | Unanswered = await self.ask(request)
-        except Unanswered as error:
+            end: Ended = await self.ask(request)
+        except (Unanswered, Refused, Unusable) as error:
             if self._error is not None:
                 return
             end = error
@@ -172,96 +147,106 @@ class Asker:
             for task in self._tasks - self._sending:
                 task.cancel()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """On SIGTERM or SIGINT let requests under way end, until a second one or 25 seconds."""
-        loop = asyncio.get_running_loop()
+    def _give_up(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
-        def give_up() -> None:
-            for task in self._tasks:
-                task.cancel()
-
-        def stop(number: int) -> None:
-            if self._error is not None:
-                give_up()
-            self.stop(Stopped(number))
-            loop.call_later(_DRAIN_SECONDS, give_up)
-
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        try:
-            for number in numbers:
-                loop.add_signal_handler(number, stop, number)
-        except (RuntimeError, ValueError):  # another thread than the main one gets no signals
-            numbers = []
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-
-    async def _reserve(self, amount: int) -> None:
+    async def _reserve(self, request: Request) -> int:
         """Hold back what a request may cost; wait while others may still turn out cheaper."""
-        while not self.budget.allows(amount):
-            if not self.budget.reserved:
-                raise self.budget.refusal(amount)
+        while (amount := self._budget.reserve(request)) is None:
             self._changed.clear()
             await self._changed.wait()
-        self.budget.reserved += amount
+        return amount
 
-    async def _send(self, request: Request) -> dict[str, Any]:
-        """Send once; afterwards the reservation is spent, possibly billed, or free again."""
-        amount = self.budget.bound(request.messages)
+    async def _attempt(self, request: Request) -> Answer:
+        """Send once, in turn; what was held back is then spent, possibly billed, or free again."""
+        amount: int | None = await self._reserve(request)
         task = asyncio.current_task()
-        self._sending.add(task)
-        billed = False
+        let_go = self._budget.free
         try:
-            await self.journal.sent(request.key)
-            billed = True  # until we know more
-            begin = time.monotonic()
-            try:
-                answer = await self._first_of(request)
-                answer["seconds"] = round(time.monotonic() - begin, 3)
-            except (Busy, Unanswered, TeacherError) as error:
-                billed = isinstance(error, Unanswered) and error.billed
-                if isinstance(error, TeacherError) and task in self._tasks:
-                    self.stop(error)  # before another request has its turn
-                if not billed:
-                    await self.journal.freed(request.key)
-                raise
-            await self.journal.answered(request.key, answer)
-            billed = False
+            async with self.pace.turn(request.tokens) as sent_at:
+                self._sending.add(task)
+                let_go = self._budget.lose  # until we know more
+                end, billed = await self._exchange(request)
+                if isinstance(end, Answer):
+                    assert amount is not None, "it was reserved"
+                    self._budget.settle(amount, request, end)
+                    amount = None
+                elif not billed:
+                    let_go = self._budget.free
+                return await self._judged(request, end, sent_at)
+        except EndpointError as error:
+            if task in self._tasks:
+                self.stop(error)  # before another request has its turn
+            raise
         finally:
-            self.budget.reserved -= amount
-            self.budget.unsure += amount if billed else 0
+            if amount is not None:
+                let_go(amount)
             self._sending.discard(task)
             self._changed.set()
-            if self._error is not None and task in self._tasks:
+            if self._error is not None and task in self._tasks and task is not None:
                 task.cancel()  # nothing more is to be sent
-        self.budget.spent += self.budget.cost(request.messages, answer)
-        used = (answer["prompt_tokens"] or 0) + (answer["tokens"] or 0)
-        self.pace.answered(max(0, request.token_bound - used) if used else 0)
-        return answer
 
-    async def _first_of(self, request: Request) -> dict[str, Any]:
-        """Return the answer, of two copies if the first is late and hedging is on."""
-        if not self._hedge_after:
-            return await self.client.complete(request.body)
-        first = asyncio.create_task(self.client.complete(request.body))
-        done, _ = await asyncio.wait([first], timeout=self._hedge_after)
-        amount = self.budget.bound(request.messages)
-        if done or self._error is not None or not self.budget.allows(amount):
-            return await first
-        self.budget.unsure += amount  # one of the two will have been for nothing
-        await self.journal.sent(request.key)
-        copies = {first, asyncio.create_task(self.client.complete(request.body))}
+    async def _exchange(self, request: Request) -> tuple[End, bool]:
+        """Send once and note what came; return what it means, and whether it may be billed."""
+        await self._notes.sent(request.key)
         try:
-            for copy in asyncio.as_completed(copies):
-                with contextlib.suppress(Busy, Unanswered):
-                    return await copy
-            return await first  # neither was answered: raise what the first met
-        finally:
-            for task in copies:
-                task.cancel()
+            response = await self._client.send(request.body)
+        except (Unanswered, EndpointError) as error:
+            billed = isinstance(error, Unanswered) and error.billed
+            if not billed:
+                await self._notes.freed(request.key)
+            return error, billed
+        received = response.received
+        try:
+            end = self._read(request, response)
+        except BaseException:  # our mistake; what was paid for is kept all the same
+            await self._notes.not_usable(request.key, received, "not read")
+            raise
+        if isinstance(end, Answer):
+            await self._notes.received(request.key, received)
+            return end, False
+        if received.status < 300 and isinstance(end, Unanswered | Unusable):
+            await self._notes.not_usable(request.key, received, str(end))
+            return end, True
+        if isinstance(end, Unanswered) and end.billed:
+            return end, True
+        if isinstance(end, Refused):
+            self._refused.append((request.key, received, str(end)))
+        await self._notes.freed(request.key)
+        return end, False
+
+    def _read(self, request: Request, response: Response) -> End:
+        end = self._client.read(request.body, response)
+        why = self._check(end) if isinstance(end, Answer) else None
+        return end if why is None else Unusable(why)
+
+    async def _judged(self, request: Request, end: End, sent_at: float) -> Answer:
+        """Return an answer, or raise what there is in its place; either says how things stand."""
+        match end:
+            case Answer():
+                used = (end.prompt_tokens or 0) + (end.tokens or 0)
+                self.pace.answered(max(0, request.tokens - used) if used else 0)
+                if not end.text.strip():
+                    self._standing.bad(f"{end.outcome}, without any text: {end.detail or ''}")
+                else:
+                    self._standing.good()
+                    await self._keep_refused()
+                return end
+            case Busy():
+                self._standing.busy(end)
+                self.pace.pause(end.wait, str(end), sent_at)
+            case Refused() | Unusable():
+                self._standing.bad(str(end))
+            case Unanswered() if end.lasting and not self._standing.proved:
+                raise EndpointError(f"{self._client.endpoint}: {end}")
+        raise end
+
+    async def _keep_refused(self) -> None:
+        """Keep refusals as the end of their requests: the endpoint takes others, as it showed."""
+        while self._refused:
+            key, received, _ = self._refused.pop()
+            await self._notes.received(key, received)
 
     def _count(self, error: Exception) -> None:
         self.problems[str(error).split(maxsplit=1)[0].rstrip(":") if str(error) else "?"] += 1

@@ -13,6 +13,7 @@ from soda.artifacts.artifact import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.artifacts.shard import Shard, part_of
 from soda.config import Config
+from soda.endpoint.address import Address
 from soda.errors import MissingObject
 from soda.progress import progress
 from soda.rows import Outcome, Prompt, Response
@@ -49,10 +50,8 @@ class SnapshotConfig(Config):
             raise ValueError(
                 "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
             )
-        if self.endpoint and "@" in self.endpoint:
-            raise ValueError("expected no user or password in the URL, found one")
-        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"expected http:// or https://, found '{self.endpoint}'")
+        if self.endpoint:
+            Address.parse(self.endpoint)
         return self
 
 
@@ -181,6 +180,8 @@ def _answered(
 def _response(row: Prompt, answer: Answer | None) -> Response:
     if answer is None:
         return Response(row, "", "failed", detail="prompt_too_long")
+    if answer.problem:
+        return Response(row, "", "failed", detail=answer.problem)
     outcome: Outcome = "answered" if answer.stopped else "truncated"
     if not answer.text.strip():
         outcome = "empty"

@@ -10,7 +10,7 @@ from soda import storage
 from soda.cli import main
 from soda.commands.finish import finish
 from soda.commands.watch import release, watch, watch_step
-from soda.errors import ConfigError, TeacherError
+from soda.errors import ConfigError, EndpointError
 from soda.registry.remote import open_registry
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
@@ -292,7 +292,7 @@ def test_a_recipe_without_a_teacher_is_refused(setting):
 
 def test_a_teacher_that_is_not_there_is_refused_and_nothing_is_taken(setting):
     setting.teacher.fails = 503
-    with pytest.raises(TeacherError, match="expected a list of models"):
+    with pytest.raises(EndpointError, match="expected a list of models"):
         setting.watch("run-1")
     assert not (setting.root / "store").exists()
 

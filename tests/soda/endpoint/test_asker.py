@@ -11,7 +11,7 @@ from soda.endpoint.client import TeacherClient, Unanswered, open_session
 from soda.endpoint.journal import Journal
 from soda.endpoint.pace import Pace
 from soda.endpoint.retry import ATTEMPTS
-from soda.errors import BudgetError, TeacherError
+from soda.errors import BudgetError, EndpointError
 from tests.fakes.teacher import completion, error, fake_teacher
 
 
@@ -44,7 +44,7 @@ def ask_all(teacher, folder, requests, *, price=None, cap=None, timeout=5, hedge
     lost = {}
     try:
         asyncio.run(run())
-    except (BudgetError, TeacherError) as problem:
+    except (BudgetError, EndpointError) as problem:
         return ends, budget, lost, problem
     return ends, budget, lost, None
 

@@ -3,7 +3,7 @@
 import pytest
 
 import soda
-from soda.errors import BudgetError, TeacherError
+from soda.errors import BudgetError, EndpointError
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.batches import answer_all, batch_server
 from tests.fakes.teacher import completion, error
@@ -102,7 +102,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(prompts, tmp_path, method, 
         return fault if (used, at, times) == (method, path, 0) else None
 
     with batch_server(fault=stop_once) as server:
-        with pytest.raises(TeacherError, match="was refused"):
+        with pytest.raises(EndpointError, match="was refused"):
             generate(prompts, tmp_path / "out", server)
         made = generate(prompts, tmp_path / "out", server)
     assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
@@ -125,7 +125,7 @@ def test_a_batch_whose_creation_was_never_heard_of_is_found_again(prompts, tmp_p
         return error(401, "who?") if listing else None
 
     with batch_server(fault=dead) as server:
-        with pytest.raises(TeacherError):
+        with pytest.raises(EndpointError):
             generate(prompts, tmp_path / "out", server)
         broken["on"] = False
         made = generate(prompts, tmp_path / "out", server)
@@ -136,7 +136,7 @@ def test_a_batch_whose_creation_was_never_heard_of_is_found_again(prompts, tmp_p
 def test_a_failed_batch_says_why(prompts, tmp_path):
     with batch_server() as server:
         server.fails_with = {"code": "invalid_json", "message": "line 3 is no JSON"}
-        with pytest.raises(TeacherError, match="batch_2 failed: line 3 is no JSON"):
+        with pytest.raises(EndpointError, match="batch_2 failed: line 3 is no JSON"):
             generate(prompts, tmp_path / "out", server)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from soda.endpoint.client import Busy, TeacherClient, Unanswered, open_session
-from soda.errors import TeacherError
+from soda.errors import EndpointError
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -25,7 +25,7 @@ def ask(url, key=None, timeout=5):
 def answered_with(reply, **values):
     """Ask a server that answers so; return what is raised."""
     with fake_teacher(lambda body, times: reply) as teacher:
-        with pytest.raises((Busy, Unanswered, TeacherError)) as problem:
+        with pytest.raises((Busy, Unanswered, EndpointError)) as problem:
             ask(teacher.url, **values)
         assert teacher.asked.total() == 1
     return problem.value
@@ -150,14 +150,14 @@ def test_a_503_can_say_how_long_to_wait():
 def test_a_failure_that_stays_is_raised_at_once(reply, problem):
     with (
         fake_teacher(lambda body, times: reply) as teacher,
-        pytest.raises(TeacherError, match=problem),
+        pytest.raises(EndpointError, match=problem),
     ):
         ask(teacher.url)
     assert teacher.asked.total() == 1
 
 
 def test_a_url_that_is_none_is_refused():
-    with pytest.raises(TeacherError, match="expected a URL"):
+    with pytest.raises(EndpointError, match="expected a URL"):
         ask("http://127.0.0.1:port/v1")
 
 
@@ -170,7 +170,7 @@ def test_the_key_is_sent_only_if_there_is_one():
 
 @pytest.mark.parametrize("key", ["canary\nX-Other: 1", "canary\u2026", "canary key"])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key):
-    with pytest.raises(TeacherError, match="SODA_TEACHER_API_KEY: expected") as problem:
+    with pytest.raises(EndpointError, match="SODA_TEACHER_API_KEY: expected") as problem:
         ask("http://127.0.0.1:1", key)
     assert "canary" not in str(problem.value)
 
@@ -189,7 +189,7 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key):
 def test_no_message_holds_the_key_even_if_the_server_quotes_it(reply):
     with (
         fake_teacher(lambda body, times: reply) as teacher,
-        pytest.raises((TeacherError, Unanswered), match=r"\*\*\*") as problem,
+        pytest.raises((EndpointError, Unanswered), match=r"\*\*\*") as problem,
     ):
         ask(teacher.url, "canary")
     assert "canary" not in str(problem.value)

@@ -13,7 +13,7 @@ import pytest
 
 import soda
 from soda.cli import main
-from soda.errors import ArtifactError, ConfigError, DataError, StorageError, TeacherError
+from soda.errors import ArtifactError, ConfigError, DataError, StorageError, EndpointError
 from soda.rows import digest
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.teacher import completion, echo, error, fake_teacher
@@ -354,7 +354,7 @@ def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path
         return echo(body, times)
 
     with fake_teacher(behaviour) as teacher:
-        with pytest.raises(TeacherError, match="what is this"):
+        with pytest.raises(EndpointError, match="what is this"):
             generate(prompts, tmp_path / "out", config(teacher, limits={"concurrency": 4}))
         assert teacher.asked.total() == 4
         generate(prompts, tmp_path / "out", config(teacher))
@@ -391,7 +391,7 @@ def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
 
     with fake_teacher(behaviour) as teacher:
         expected = "no answer to 2 of 12 prompts, the last time: 503 busy; 9 new answers are kept"
-        with pytest.raises(TeacherError, match=expected):
+        with pytest.raises(EndpointError, match=expected):
             values = config(teacher, max_failed_share=0.1, limits={"concurrency": 1})
             generate(prompts, tmp_path / "out", values)
     assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from soda.errors import TeacherError
+from soda.errors import EndpointError
 from soda.teacher.fingerprint import PROBES
 from soda.teacher.identity import difference, find_model, identity_of, look_at
 from tests.fakes.listing_teacher import listing_teacher
@@ -20,7 +20,7 @@ def teacher():
 
 
 def refusal(call, *arguments):
-    with pytest.raises(TeacherError) as refused:
+    with pytest.raises(EndpointError) as refused:
         call(*arguments)
     assert "\n" not in str(refused.value)
     return str(refused.value)
