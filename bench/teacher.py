@@ -112,8 +112,9 @@ def resume(count: int = 1_000_000) -> None:
         size = (journal / "00000-before.jsonl").stat().st_size
 
         def first_request(**limits: Any) -> Taken:
-            from soda.storage.places import store_of
             from soda.teacher.given import Given
+
+            from soda.storage.places import store_of
 
             def work() -> list[float]:
                 from soda.stages.teacher_gen import open_job

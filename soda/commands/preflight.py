@@ -139,7 +139,7 @@ def _teacher(config: TeacherGenConfig) -> str:
     served = "" if named else f", served by {found.served}"
     if not named and config.served == "as_asked":
         raise ConfigError(f"expected answers of {config.model}, found those of {found.served}")
-    return f"{config.model} at {config.base_url}: answers{served}, {listed[found.listed]}, {key}"
+    return f"{config.model} at {config.base_url}: {listed[found.listed]}, {key}{served}"
 
 
 def _processes(config: TrainConfig, gpus: Gpus) -> str:

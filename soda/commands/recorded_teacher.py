@@ -43,7 +43,7 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
     If the port is taken, another is used.
     """
     answers: dict[str, Answer] = {}
-    for keys, found in read_answers(path):
+    for _, keys, found in read_answers(path):
         for key in keys:
             answers.setdefault(key, found)
     if not answers:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from soda import storage
 from soda.config import load_recipe
+from soda.endpoint.waits import Waits
 from soda.errors import ConfigError, MissingObject, SodaError
 from soda.launch import refuse
 from soda.progress import say
@@ -56,6 +57,7 @@ def watch(
     run: str = "",
     retry_hours: float = RETRY_HOURS,
     force: bool = False,
+    waits: Waits | None = None,
 ) -> Watched:
     """Compare the teacher with the champion's; costs some two dozen small requests at most.
 
@@ -75,7 +77,7 @@ def watch(
     """
     if not (teacher.base_url and teacher.model):
         raise ConfigError("watch: expected teacher-gen.base_url and .model, found none")
-    now = look_at(teacher.endpoint(), teacher.body())
+    now = look_at(teacher.endpoint(), teacher.body(), waits)
     outcome, evidence = _against_champion(register, now)
     identity = now.identity if outcome == "changed" else teacher.identity
     if force:

@@ -227,7 +227,7 @@ class Asker:
             case Answer():
                 used = (end.prompt_tokens or 0) + (end.tokens or 0)
                 self.pace.answered(max(0, request.tokens - used) if used else 0)
-                if not end.text.strip():
+                if self._standing.wants_text and not end.text.strip():
                     self._standing.bad(f"{end.outcome}, without any text: {end.detail or ''}")
                 else:
                     self._standing.good()

@@ -192,10 +192,9 @@ class Client:
             # A short word, such as the key of a server that wants none, may stand in an answer.
             if (len(value) >= _LONG or '"choices"' not in text) and value in text:
                 text = text.replace(value, "***")
+        wait = None if response.status < 300 else retry_after_seconds(response.headers)
         seconds = round(time.monotonic() - begin, 3)
-        return Response(
-            Received(response.status, text, seconds), retry_after_seconds(response.headers)
-        )
+        return Response(Received(response.status, text, seconds), wait)
 
     def _name(self, error: Exception) -> str:
         return f"{type(error).__name__}: {quoted(str(error))}".rstrip(": ")

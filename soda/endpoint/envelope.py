@@ -6,8 +6,7 @@ fit is `Unusable`, with the reason, and stays in the journal for a later version
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 from soda.endpoint.answer import Answer, Received
@@ -35,7 +34,11 @@ _OUTCOMES: dict[str, Outcome] = {
     **dict.fromkeys(_CUT, "truncated"),
     **dict.fromkeys(_WITHHELD, "refused"),
 }
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thoughts")  # beside the content
+# Where thoughts stand beside the content.
+_THOUGHTS = (
+    *("reasoning_content", "reasoning", "thinking", "thoughts"),
+    *("reasoning_details", "thinking_blocks"),
+)
 _MOST_TOKENS = 10**9
 
 
@@ -68,29 +71,31 @@ def _read(received: Received, where: Where, wait: float | None) -> End:
         data = json.loads(received.body)
     except ValueError:
         data = None
-    said = said_in(data, quoted(received.body))
+    said = said_in(data, received.body)
     if not 200 <= received.status < 300:
         return explain(received.status, said or Said(quoted(received.body)), where, wait)
     if said is not None:
         return explain(received.status, said, where, wait)
     if data is None and received.body.lstrip().startswith(("data:", "event:", ": ")):
         return Unusable("expected one answer, found a stream of events")
-    end = _completion(data, received, where) if isinstance(data, Mapping) else None
-    found = f"expected a chat completion, found {quoted(received.body)!r}"
-    return end or Unanswered(found, billed=True)
+    end = _completion(data, received, where) if isinstance(data, dict) else None
+    if end is None:
+        found = f"expected a chat completion, found {quoted(received.body)!r}"
+        return Unanswered(found, billed=True)
+    return end
 
 
-def _completion(data: Mapping[str, Any], received: Received, where: Where) -> End | None:
+def _completion(data: dict[str, Any], received: Received, where: Where) -> End | None:
     """Read a completion's first choice; None if there is none."""
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, Mapping):
+    if not isinstance(choice, dict):
         return _blocked(data)
     if choice.get("error"):
         said = said_in({"error": choice["error"]}, "")
         return explain(received.status, said, where) if said else None
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         if not isinstance(choice.get("text"), str):
             return None
         message = {"content": choice["text"]}  # a plain completion
@@ -99,48 +104,48 @@ def _completion(data: Mapping[str, Any], received: Received, where: Where) -> En
     except ValueError as error:
         return Unusable(str(error))
     end = _ended(choice, message, text, thoughts)
-    if not isinstance(end, Answer):
+    if isinstance(end, Exception):
         return end
     prompt_tokens, tokens = _usage(data.get("usage"))
-    return replace(
-        end,
-        tokens=tokens,
-        prompt_tokens=prompt_tokens,
-        model=_name(data.get("model")),
-        fingerprint=_name(data.get("system_fingerprint")),
-        created=_whole(data.get("created"), most=10**11),
-        seconds=received.seconds,
+    return Answer(
+        text,
+        *end,
+        thoughts,
+        tokens,
+        prompt_tokens,
+        _name(data.get("model")),
+        _name(data.get("system_fingerprint")),
+        _whole(data.get("created"), most=10**11),
+        received.seconds,
     )
 
 
 def _ended(
-    choice: Mapping[str, Any], message: Mapping[str, Any], text: str, thoughts: str | None
-) -> End:
-    """Say how a choice ended, by the reason the server gives."""
+    choice: dict[str, Any], message: dict[str, Any], text: str, thoughts: str | None
+) -> tuple[Outcome, str | None] | Exception:
+    """Return how a choice ended, by the reason that the server gives, and why."""
     reason = _reason(choice.get("finish_reason"))
     native = _reason(choice.get("native_finish_reason"))  # a gateway's note of the vendor's word
-    if native in _CUT | _WITHHELD | _BROKEN and reason in _WHOLE:
+    if native is not None and reason in _WHOLE and native in _CUT | _WITHHELD | _BROKEN:
         reason = native
     refusal = message.get("refusal")
     if refusal:
-        return Answer(text, "refused", quoted(str(refusal)), thoughts)
+        return "refused", quoted(str(refusal))
     if reason in _BROKEN:
         return Unanswered(f"it ended with finish_reason {reason!r}", billed=True)
     if reason in _TOOL or (not text.strip() and message.get("tool_calls")):
-        return Answer(text, "failed", "it called a tool and gave no answer", thoughts)
+        return "failed", "it called a tool and gave no answer"
     outcome = _OUTCOMES.get(reason or "")
     if outcome is None:
         found = "no finish_reason" if reason is None else f"finish_reason {reason!r}"
-        detail = f"{found}: not known to end a whole answer"
-        return Answer(text, "failed", detail, thoughts)
-    why = None
+        return "failed", f"{found}: not known to end a whole answer"
     if outcome == "refused":
-        why = f"finish_reason {reason!r}"
-    elif not text.strip():
-        outcome = "empty" if outcome == "answered" else outcome
-        cut = ", cut before an answer began" if outcome == "truncated" else ""
-        why = f"thoughts only{cut}" if thoughts else None
-    return Answer(text, outcome, why, thoughts)
+        return outcome, f"finish_reason {reason!r}"
+    if text.strip():
+        return outcome, None
+    cut = ", cut before an answer began" if outcome == "truncated" else ""
+    why = f"thoughts only{cut}" if thoughts else None
+    return "empty" if outcome == "answered" else outcome, why
 
 
 def plain_answer(content: Any, finish: Any, model: Any) -> Answer:
@@ -152,20 +157,22 @@ def plain_answer(content: Any, finish: Any, model: Any) -> Answer:
     content, thoughts = _content({"content": content})
     choice = {"finish_reason": "stop" if finish is None else finish}
     end = _ended(choice, {}, content, thoughts)
-    if not isinstance(end, Answer):
-        return Answer(content, "failed", str(end))
-    return replace(end, model=_name(model))
+    if isinstance(end, Exception):
+        return Answer(content, "failed", str(end), thoughts, model=_name(model))
+    return Answer(content, *end, thoughts, model=_name(model))
 
 
-def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
+def _content(message: dict[str, Any]) -> tuple[str, str | None]:
     """Return text and thoughts of a message, whose content may be text or a list of parts.
 
     Raises:
         ValueError: part of the content is no text.
     """
     content = message.get("content")
-    beside = (message.get(key) for key in (*_THOUGHTS, "reasoning_details", "thinking_blocks"))
-    thoughts = [next(filter(None, map(_spoken, beside)), "")]  # where several are, they are one
+    thoughts = []
+    if not message.keys().isdisjoint(_THOUGHTS):  # where several are, they are one
+        beside = (_spoken(message.get(key)) for key in _THOUGHTS)
+        thoughts = [next(filter(None, beside), "")]
     if isinstance(content, list):
         parts = list(_parts(content))
         thoughts += [text for text, thought in parts if thought]
@@ -173,8 +180,9 @@ def _content(message: Mapping[str, Any]) -> tuple[str, str | None]:
     if not isinstance(content, str | None):
         raise ValueError(f"expected content as text, found {type(content).__name__}")
     aloud, text = split_thoughts(content or "")
-    thoughts.append(aloud or "")
-    found = "\n\n".join(each.strip() for each in thoughts if each.strip())
+    if aloud is None and not thoughts:
+        return text, None
+    found = "\n\n".join(each.strip() for each in [*thoughts, aloud or ""] if each.strip())
     return text, found or None
 
 
@@ -184,7 +192,7 @@ def _parts(content: list[Any]) -> Iterator[tuple[str, bool]]:
         if isinstance(part, str):
             yield part, False
             continue
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             raise ValueError(f"expected parts of content, found {type(part).__name__}")
         kind = part.get("type")
         if kind in ("thinking", "reasoning", "redacted_thinking") or part.get("thought") is True:
@@ -204,7 +212,7 @@ def _spoken(value: Any) -> str:
         return value
     if isinstance(value, list):
         return "".join(map(_spoken, value[:1000]))
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         keys = ("thinking", "text", "reasoning", "content", "summary")
         return next((found for key in keys if (found := _spoken_flat(value.get(key)))), "")
     return ""
@@ -213,14 +221,14 @@ def _spoken(value: Any) -> str:
 def _spoken_flat(value: Any) -> str:
     """Return the text of one level more: Mistral's thoughts are lists of parts."""
     if isinstance(value, list):
-        texts = [each.get("text") if isinstance(each, Mapping) else each for each in value]
+        texts = [each.get("text") if isinstance(each, dict) else each for each in value]
         return "".join(text for text in texts if isinstance(text, str))
     return value if isinstance(value, str) else ""
 
 
 def _reason(value: Any) -> str | None:
     """Return a finish reason in one spelling: `FinishReason.MAX_TOKENS` is `max_tokens`."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = next((value[key] for key in ("type", "reason", "name") if value.get(key)), value)
     if value is None or value == "":
         return None
@@ -229,10 +237,10 @@ def _reason(value: Any) -> str | None:
     return value.strip().rpartition(".")[2].lower().replace("-", "_") or value
 
 
-def _blocked(data: Mapping[str, Any]) -> Answer | None:
+def _blocked(data: dict[str, Any]) -> Answer | None:
     """Return the refusal of a prompt that got no choice at all, in Gemini's and Azure's form."""
     feedback = data.get("promptFeedback") or data.get("prompt_feedback")
-    if isinstance(feedback, Mapping) and (reason := feedback.get("blockReason")):
+    if isinstance(feedback, dict) and (reason := feedback.get("blockReason")):
         return Answer("", "refused", f"prompt blocked: {quoted(str(reason))}", worked=False)
     results = data.get("prompt_filter_results")
     if results and '"filtered": true' in json.dumps(results):
@@ -245,22 +253,20 @@ def _usage(usage: Any) -> tuple[int | None, int | None]:
 
     Gemini's endpoint counts thoughts in the total only; they are paid for as the answer is.
     """
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None, None
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    answer = _first(usage, "completion_tokens", "output_tokens")
-    total = _first(usage, "total_tokens")
-    if None not in (prompt, answer, total):
-        answer = max(answer or 0, (total or 0) - (prompt or 0))
+    prompt = _whole(usage.get("prompt_tokens", usage.get("input_tokens")))
+    answer = _whole(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = _whole(usage.get("total_tokens"))
+    if prompt is not None and answer is not None and total is not None:
+        answer = max(answer, total - prompt)
     return prompt, answer
-
-
-def _first(usage: Mapping[str, Any], *names: str) -> int | None:
-    return next((found for name in names if (found := _whole(usage.get(name))) is not None), None)
 
 
 def _whole(value: Any, most: int = _MOST_TOKENS) -> int | None:
     """Return a count as an int; None for what is none: negative, not finite, or no number."""
+    if type(value) is int and 0 <= value <= most:
+        return value
     if isinstance(value, str):
         try:
             value = float(value)
@@ -273,6 +279,6 @@ def _whole(value: Any, most: int = _MOST_TOKENS) -> int | None:
 
 def _name(value: Any) -> str | None:
     """Return a name, also of an object that has one."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("id") or value.get("name")
     return value if isinstance(value, str) else None

@@ -128,9 +128,11 @@ class Job:
     def end_of(self, request: Request) -> Answer:
         """Return how a request ended."""
         answer = self.answer(request)
+        if answer is not None:
+            return answer
         keys = (request.key, request.again().key)
         problem = next((self._failures[key] for key in keys if key in self._failures), "not asked")
-        return answer or Answer.missing(problem)
+        return Answer.missing(problem)
 
     def account(self) -> dict[str, Any]:
         """Return what this run did and what these prompts have cost, in USD."""

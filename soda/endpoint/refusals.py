@@ -27,7 +27,7 @@ _TOO_LONG = re.compile(
     r"|too many (input |prompt )?tokens|range of input length|string.?(too.?long|above.?max)"
     r"|(request|payload|entity).?too.?large|maximum (allowed )?(input|prompt|model) length"
     r"|(prompt|input) length .*exceed|exceeds? .*maximum (number of )?(input |prompt )?tokens"
-    r"|reduce the length|decoder prompt"
+    r"|reduce the length|decoder prompt|max_tokens must be at least 1, got -"
 )
 _WITHHELD = re.compile(
     r"content.?(filter|policy|management|moderation|inspection)|data.?inspection|moderat|flagged"
@@ -103,7 +103,7 @@ def said_in(data: Any, text: str) -> Said | None:
     """
     if isinstance(data, list) and data:
         data = data[0]  # Gemini's
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         return None
     error = data.get("error") or data.get("errors") or _base_resp(data)
     if isinstance(error, list):
@@ -112,7 +112,7 @@ def said_in(data: Any, text: str) -> Said | None:
         error = data if {"message", "detail", "error_msg", "msg"} & data.keys() else None
     if not error:
         return None
-    if not isinstance(error, Mapping):
+    if not isinstance(error, dict):
         error = {"message": error, "type": data.get("error_type"), "code": data.get("code")}
     message = next((error[key] for key in _MESSAGES if error.get(key)), "")
     message = quoted(_plain(message))
@@ -120,7 +120,7 @@ def said_in(data: Any, text: str) -> Said | None:
     if "choices" in data and not message and not {code.strip("0") for code in codes} - {""}:
         return None  # some gateways put an error of nothing beside every answer
     status = next((int(code) for code in codes if re.fullmatch(r"[345]\d\d", code)), None)
-    return Said(message or text, codes, status, _retry_delay(error))
+    return Said(message or quoted(text), codes, status, _retry_delay(error))
 
 
 _LITELLM = re.compile(r"litellm\.(\w+Error)")  # its code for all of them is the status
@@ -192,7 +192,7 @@ def _status_of(words: str) -> int:
 def _base_resp(data: Mapping[str, Any]) -> Any:
     """Return MiniMax's error, which it answers with 200."""
     found = data.get("base_resp")
-    return found if isinstance(found, Mapping) and found.get("status_code") else None
+    return found if isinstance(found, dict) and found.get("status_code") else None
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:
@@ -201,7 +201,7 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             yield str(value)
     inner = error.get("innererror") or error.get("inner_error")  # Azure's
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         yield from _codes(inner)
     if error.get("param") == "model":
         yield "invalid_model"
@@ -215,7 +215,7 @@ def _retry_delay(error: Mapping[str, Any]) -> float | None:
     """Read Gemini's RetryInfo: `{"details": [{"retryDelay": "38s"}]}`."""
     details = error.get("details")
     for each in details if isinstance(details, list) else []:
-        delay = each.get("retryDelay") if isinstance(each, Mapping) else None
+        delay = each.get("retryDelay") if isinstance(each, dict) else None
         if isinstance(delay, str) and re.fullmatch(r"\d{1,6}(\.\d+)?s", delay):
             return float(delay[:-1])
     return None

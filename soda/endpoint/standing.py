@@ -18,6 +18,7 @@ class Standing:
         address: the endpoint's, for messages.
         answered_before: an earlier run had answers to requests of this kind.
         patience_seconds: how long to wait while nothing but 429 comes.
+        wants_text: an answer without any text is as bad as none.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Standing:
         *,
         answered_before: bool = False,
         patience_seconds: float = 600.0,
+        wants_text: bool = True,
     ):
         self._caller = caller
         self._address = address
@@ -36,6 +38,7 @@ class Standing:
         self._busy_since: float | None = None  # without an answer since
         self._failures = 0  # before the first answer
         self.answered_before = answered_before
+        self.wants_text = wants_text
         self.answers = False  # in this run
         self._last_good = float("-inf")
         self._said_at = float("-inf")  # that it is down

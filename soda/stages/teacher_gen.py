@@ -235,29 +235,39 @@ def open_job(
     """Open the journal for these prompts, and give the job of asking what is not in it."""
     share = digest([prompts.digest, config.shard])[:16]
     name = f"{TEACHER.name}/{config.teacher()}"
+    asking = _Asking(config, supplied)
     with open_journal(store_of(out), name, share) as journal:
         work = Work(
             config.body(),
-            lambda: (_request(row, config, supplied) for row in _rows(prompts, config)),
+            lambda: map(asking.request, _rows(prompts, config)),
             total=len(range(*part_of(config.shard).indices(len(prompts)))),
+            name_of=_beginning,
         )
+        served = _Served(config)
         rules = dataclasses.replace(
             rules or Rules(),
             price=config.price,
             limits=config.limits,
             most_failed=config.max_failed_share * len(prompts),
             batch=f"{config.teacher()}/{share}" if config.batch else None,
-            check=_Served(config).check,
+            check=served.check,
             strict=config.served == "as_asked",
-            before=functools.partial(_probe, journal, config) if config.probe else None,
+            before=functools.partial(_probe, journal, config, served) if config.probe else None,
         )
         yield Job(journal, config.endpoint(), work, rules)
+
+
+def _beginning(request: Request) -> str:
+    """Name a request in a message, by the first words of its prompt."""
+    text = " ".join(request.body["messages"][-1]["content"].split())
+    return f"'{text[:60]}'" if len(text) <= 60 else f"'{text[:60]}...'"
 
 
 class _Served:
     """Looks at who answered: says once that it is another, or takes no such answer."""
 
     def __init__(self, config: TeacherGenConfig):
+        self.probing = False  # nothing is paid for that anybody will use
         self._config = config
         self._said: set[str] = set()
 
@@ -268,6 +278,8 @@ class _Served:
             return None
         if self._config.served == "as_asked":
             return f"served by '{served}', asked for '{asked}'"
+        if self.probing:
+            return None
         self._said.add(served)
         say(
             f"teacher-gen: asked for '{asked}', and '{served}' answers; "
@@ -276,11 +288,12 @@ class _Served:
         return None
 
 
-async def _probe(journal: Journal, config: TeacherGenConfig, asker: Asker) -> None:
-    """Take the teacher's fingerprint, and say if it is another than before."""
-    found = await take_fingerprint(
-        functools.partial(asker.ask, attempts=1), config.where(), config.body()
-    )
+async def _probe(journal: Journal, config: TeacherGenConfig, served: _Served, asker: Asker) -> None:
+    """Take the teacher's fingerprint, and say if it has changed."""
+    served.probing = True
+    ask = functools.partial(asker.ask, attempts=1)
+    found = await take_fingerprint(ask, config.where(), config.body())
+    served.probing = False
     if found is None:  # out of reach: the first prompt will say so
         return
     earlier = Fingerprint.from_json(journal.probes[-1]) if journal.probes else None
@@ -320,18 +333,29 @@ def _rows(prompts: Prompts, config: TeacherGenConfig) -> Iterator[Prompt]:
     return itertools.islice(prompts.rows(), part.start, None, part.step)
 
 
-def _request(row: Prompt, config: TeacherGenConfig, supplied: Supplied) -> Request | None:
-    if supplied.get(row) is not None:
-        return None
-    body = {**config.body(), "messages": row.messages}
-    return Request.of(config.where(), body, cheap=config.batch)
+class _Asking:
+    """Makes the request for a prompt, if it has no answer that was supplied."""
+
+    def __init__(self, config: TeacherGenConfig, supplied: Supplied):
+        self._where = config.where()
+        self._body = config.body()
+        self._cheap = config.batch
+        self._supplied = supplied
+
+    def request(self, row: Prompt) -> Request | None:
+        """Return it, or None."""
+        if self._supplied.get(row) is not None:
+            return None
+        body = {**self._body, "messages": row.messages}
+        return Request.of(self._where, body, cheap=self._cheap)
 
 
 def _answers(
     prompts: Prompts, config: TeacherGenConfig, supplied: Supplied, job: Job
 ) -> Iterator[tuple[Prompt, Answer | None]]:
+    asking = _Asking(config, supplied)
     for row in _rows(prompts, config):
-        request = _request(row, config, supplied)
+        request = asking.request(row)
         yield row, supplied.get(row) if request is None else job.end_of(request)
 
 

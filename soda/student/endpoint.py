@@ -82,7 +82,7 @@ async def ask_endpoint(
     waits = waits or Waits()
     server = _Server(Endpoint(STUDENT, Address.parse(url)), model, chat, sampling)
     async with open_session(_ANSWER_SECONDS) as session:
-        standing = Standing(STUDENT, url, waits)
+        standing = Standing(STUDENT, url, waits, wants_text=False)
         asker = Asker(
             Client(session, server.endpoint, "/completions"),
             Nothing(),

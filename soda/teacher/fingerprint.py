@@ -37,7 +37,9 @@ _FEW = 2  # answers to each probe, and of a teacher that does not repeat itself
 _MANY = 4
 _REPEATS = 0.75  # so often two of its answers are the same: then a teacher repeats itself
 _COMPARED = 4  # probes, at least
-_CHANCE = 0.02  # how seldom the same teacher may be called changed by chance
+_CHANCE = 0.02  # how seldom the same teacher may be called changed by chance,
+_CHANCE_OF_SPREAD = 0.005  # and one that does not repeat itself
+_ALIKE = 0.2  # answers of one teacher that are less alike than this tell nothing
 _DRAWS = 10_000
 
 
@@ -171,9 +173,12 @@ def verdict(before: Fingerprint, now: Fingerprint) -> Verdict:
     share = _agreement(one, other, alike) / own if own else 1.0
     same = sum(any(_equal(a, b) for a in first for b in second) for first, second in both)
     told = f"it gives the same answer to {same} of {len(both)} probe prompts"
+    if not repeats and own < _ALIKE:
+        return Verdict("unclear", f"{told}, but it hardly repeats itself at all")
     if share >= (0.5 if repeats else 0.9):
         return Verdict("same", told if repeats else "its answers to the probes vary as they did")
-    if (repeats or share < 0.8) and _chance(both, alike) <= _CHANCE:
+    chance = _CHANCE if repeats else _CHANCE_OF_SPREAD
+    if (repeats or share < 0.8) and _chance(both, alike) <= chance:
         return Verdict("changed", f"{told} only")
     return Verdict("unclear", f"{told}, which may be its own spread")
 

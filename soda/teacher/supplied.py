@@ -26,7 +26,7 @@ class Use:
 
     used: int
     supplied: int
-    unused: str  # an example of what does not
+    unused: int | None  # the line of one that does not
 
     @property
     def enough(self) -> bool:
@@ -35,7 +35,7 @@ class Use:
 
     def __str__(self) -> str:
         text = f"{self.used:,} of {self.supplied:,} supplied answers belong to these prompts"
-        return f"{text}; one that does not: {self.unused}" if self.unused else text
+        return f"{text}; that of line {self.unused} does not" if self.unused else text
 
 
 class Supplied:
@@ -43,14 +43,14 @@ class Supplied:
 
     def __init__(self, path: Path | None):
         self._answers = DiskMap()
-        self._examples: dict[int, str] = {}  # a few lines' numbers, and what they answer
+        self._examples: dict[int, int] = {}  # by an answer's number its line: of a few
         self.count = 0
-        for keys, answer in read_answers(path) if path else ():
+        for line, keys, answer in read_answers(path) if path else ():
             entry = json.dumps([self.count, answer.to_json()]).encode()
             new = [self._answers.add(key.encode(), entry) for key in keys]
             if any(new):
                 if len(self._examples) < 1000:
-                    self._examples[self.count] = keys[0]
+                    self._examples[self.count] = line
                 self.count += 1
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Supplied:
         for prompt in prompts if self.count else ():
             if (found := self._find(prompt)) is not None:
                 used[found[0]] = 1
-        unused = next((name for at, name in self._examples.items() if not used[at]), "")
+        unused = next((line for at, line in self._examples.items() if not used[at]), None)
         return Use(sum(used), self.count, unused)
 
     def _find(self, prompt: Prompt) -> tuple[int, Answer] | None:
@@ -82,8 +82,8 @@ class Supplied:
         return int(number), Answer.from_json(answer)
 
 
-def read_answers(path: Path) -> Iterator[tuple[list[str], Answer]]:
-    """Read answers with what finds them: the prompt's id, and a digest of its messages.
+def read_answers(path: Path) -> Iterator[tuple[int, list[str], Answer]]:
+    """Read answers with their line and what finds them: the prompt's id, its messages' digest.
 
     A line is `{"prompt" or "messages": ..., "response": ...}`, with `id` and `finish_reason` if
     known; or a line of an OpenAI Batch API output file, whose `custom_id` is the prompt's id. Lines
@@ -106,7 +106,7 @@ def read_answers(path: Path) -> Iterator[tuple[list[str], Answer]]:
                 f"output, found {line[:80].strip()!r}"
             ) from error
         if found is not None:
-            yield found
+            yield number, *found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,41 +1,51 @@
-"""What is tried again, and after how long."""
+"""How long a server asks us to wait, in every form of the header, and what is none."""
 
 import email.utils
 import time
 
 import pytest
 
-from soda.endpoint.retry import RETRIED_STATUSES, backoff_seconds, retry_after_seconds
+from soda.endpoint.retry_after import retry_after_seconds
 
 
-def test_only_failures_that_may_pass_are_tried_again():
-    assert {429, 500, 502, 503, 504} <= RETRIED_STATUSES
-    assert not {200, 301, 400, 401, 402, 403, 404, 422} & RETRIED_STATUSES
+def header(value, **more):
+    return retry_after_seconds({"retry-after": value, **more})
 
 
-@pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1), (4, 8), (50, 60)])
-def test_the_wait_is_random_below_a_bound_that_doubles_up_to_a_minute(attempt, longest):
-    waits = [backoff_seconds(attempt) for _ in range(500)]
-    assert 0 <= min(waits) < longest / 2 < max(waits) <= longest
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("0.5", 0.5), (" 7 ", 7), ("1e2", 100)])
+def test_seconds(value, seconds):
+    assert header(value) == seconds
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0.5", 0.5), ("0", 0), ("-3", 0)])
-def test_retry_after_is_read_as_seconds(header, seconds):
-    assert retry_after_seconds(header) == seconds
+@pytest.mark.parametrize("value", ["0", "-3", "inf", "-inf", "nan", "1e999", "0.0", "-0"])
+def test_what_is_no_time_to_wait_says_nothing(value):
+    assert header(value) is None
 
 
-@pytest.mark.parametrize(("ahead", "low", "high"), [(30, 27, 30), (-30, 0, 0)])
-def test_retry_after_is_read_as_a_date(ahead, low, high):
+@pytest.mark.parametrize("ahead", [30, 86_400])
+def test_a_date(ahead):
     date = email.utils.formatdate(time.time() + ahead, usegmt=True)
-    assert low <= retry_after_seconds(date) <= high
+    assert ahead - 3 <= header(date) <= ahead
+
+
+def test_a_date_that_is_past_says_nothing():
+    assert header(email.utils.formatdate(time.time() - 30, usegmt=True)) is None
 
 
 def test_a_date_is_compared_with_the_servers_own_clock():
     then, now = (email.utils.formatdate(seconds, usegmt=True) for seconds in (2e9 + 9, 2e9))
-    assert retry_after_seconds(then, now) == 9 and retry_after_seconds(now, then) == 0
-    assert retry_after_seconds(then, "rubbish") > 1e8  # no server's clock: ours
+    assert header(then, date=now) == 9 and header(now, date=then) is None
+    assert header(then, date="rubbish") > 1e8  # no server's clock: ours
 
 
-@pytest.mark.parametrize("header", [None, "", "soon", "Wed, 99 Foo 2026"])
-def test_a_header_that_is_neither_is_no_header(header):
-    assert retry_after_seconds(header) is None
+@pytest.mark.parametrize(
+    "value", ["", "soon", "Wed, 99 Foo 2026", "Wed, 21 Oct 99999 07:28:00 GMT", "\u0663\u0660 s"]
+)
+def test_a_header_that_is_neither_says_nothing(value):
+    assert header(value) is None
+
+
+def test_milliseconds_win():
+    assert header("20", **{"retry-after-ms": "1500"}) == 1.5
+    assert header("20", **{"retry-after-ms": "soon"}) == 20
+    assert retry_after_seconds({}) is None
