@@ -25,7 +25,7 @@ __all__ = ["add_arguments", "run_command", "serve"]
 
 # One port for every run: the endpoint is part of a request's identity, and so of its journal key.
 PORT = 8723
-_FINISH = {"truncated": "length", "refused": "content_filter"}
+_FINISH = {"truncated": "length", "refused": "content_filter", "failed": "unknown"}
 
 
 class _Server(ThreadingHTTPServer):

@@ -88,6 +88,11 @@ class Asker:
                 wait = self._waits.backoff(attempt) if error.wait is None else error.wait
             await self._waits.sleep(min(wait, self._waits.longest))
 
+    def begin(self) -> None:
+        """Forget what trial requests met: the work begins."""
+        self._refused.clear()
+        self._standing.begin()
+
     async def run(
         self, requests: Iterable[Request | None], on_end: Callable[[Request, Ended], None]
     ) -> None:

@@ -195,6 +195,7 @@ class Job:
             try:
                 if rules.before is not None:
                     await rules.before(asker)
+                    asker.begin()
                 if rules.batch is not None:
                     await self._ask_by_batches(client, rules.batch)
                     return

@@ -48,6 +48,10 @@ class Standing:
         """Whether address, key, model and sampling are known to be good."""
         return self.answers or self.answered_before
 
+    def begin(self) -> None:
+        """Count the first requests from here on."""
+        self._failures = 0
+
     def good(self) -> None:
         """Count an answer."""
         self.answers = True

@@ -73,9 +73,7 @@ def test_what_a_journal_says_is_counted():
 def test_a_cap_needs_a_price_and_a_bound():
     with pytest.raises(ConfigError, match=r"judge\.limits\.usd: expected judge\.price too"):
         budget(cap=5, price=Price())
-    with pytest.raises(
-        ConfigError, match=r"expected sampling\.max_tokens or"
-    ):
+    with pytest.raises(ConfigError, match=r"expected sampling\.max_tokens or"):
         Budget(PRICE, {}, 5, "judge")
     assert Budget(PRICE, {"max_completion_tokens": 7}, 5, "judge").answer_tokens == 7
 
