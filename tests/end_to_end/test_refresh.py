@@ -19,7 +19,7 @@ def refresh(root, teacher):
     return done
 
 
-def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_changed_one_all(tmp_path):
+def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_the_probes_a_changed_one_all(tmp_path):
     write_recipe(tmp_path)
     with fake_teacher() as teacher:
         first = refresh(tmp_path, teacher)
@@ -29,7 +29,7 @@ def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_change
         probes = teacher.probed.total()
         again = refresh(tmp_path, teacher)
         assert "watch: unchanged" in again.stdout and "is the champion" not in again.stdout
-        assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 6
+        assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 12
 
         teacher.says = "what another model says"
         changed = refresh(tmp_path, teacher)
