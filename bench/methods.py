@@ -1,9 +1,10 @@
-"""SODA, SeqKD and GAD, all ours: same student, same prompts, the train stage itself.
+"""SFT (the warm-up; alone it is SeqKD), DPO (SODA after it) and GAD: the train stage itself.
 
     python -m bench.methods --model FOLDER [--prompts 16] [--tokens 48]
 
-The teacher is the quickstart's. Prints wall seconds of the stage, and seconds and peak memory
-of the steps of the method proper (without warm-ups), and the ratios to SODA.
+Same student, same prompts, one epoch each; the teacher is the quickstart's. Prints wall seconds of
+the stage, seconds and peak memory of the steps of the method proper (without GAD's warm-up), and
+the ratios to DPO.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from bench.measure import run, table
 __all__ = ["main"]
 
 ANSWERS = Path("pipelines/distill/quickstart/teacher.jsonl")
-PROPER = {"soda": "dpo", "seqkd": "sft", "gad": "gad"}
+METHODS = ("sft", "dpo", "gad")  # each is the name of its own phase, too
 
 
 def make_pairs(root: Path, model: Path, prompts: int, tokens: int) -> Path:
@@ -62,12 +63,12 @@ def measure(method: str, pairs: Path, model: Path, tokens: int, batch: int) -> d
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model"
         command = [sys.executable, "-m", "soda", "train", "--out", str(out)]
-        command += ["--pairs", str(pairs), "--model", str(model)]
+        command += ["--data", str(pairs), "--model", str(model)]
         for key, value in values.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
         taken = run(command)
         lines = map(json.loads, (out / "logs" / "metrics.jsonl").read_text().splitlines())
-        steps = [line for line in lines if line["name"] == PROPER[method]]
+        steps = [line for line in lines if (line["name"], line["kind"]) == (method, "step")]
     return {
         "seconds": taken.seconds,
         "step": sum(line["seconds"] for line in steps) / len(steps),
@@ -88,20 +89,20 @@ def main() -> None:
         pairs = make_pairs(Path(folder), arguments.model, arguments.prompts, arguments.tokens)
         found = {
             method: measure(method, pairs, arguments.model, arguments.tokens, arguments.batch)
-            for method in PROPER
+            for method in METHODS
         }
-    soda_s = found["soda"]
+    dpo = found["dpo"]
     table(
-        ["method", "stage, s", "to SODA", "a step, s", "to SODA", "peak GiB", "to SODA"],
+        ["method", "stage, s", "to DPO", "a step, s", "to DPO", "peak GiB", "to DPO"],
         [
             [
                 method,
                 f"{one['seconds']:.0f}",
-                f"{one['seconds'] / soda_s['seconds']:.1f}",
+                f"{one['seconds'] / dpo['seconds']:.1f}",
                 f"{one['step']:.1f}",
-                f"{one['step'] / soda_s['step']:.1f}",
+                f"{one['step'] / dpo['step']:.1f}",
                 f"{one['peak']:.1f}",
-                f"{one['peak'] / soda_s['peak']:.2f}",
+                f"{one['peak'] / dpo['peak']:.2f}",
             ]
             for method, one in found.items()
         ],

@@ -26,6 +26,7 @@ from soda.endpoint.job import Rules
 from soda.endpoint.waits import Waits
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.faulty_teacher import FAULTS, faulty_teacher
 
 __all__ = ["killed_after", "soak"]
@@ -87,7 +88,7 @@ def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
         values = config(server, concurrency=UNDER_WAY, timeout_seconds=0.5)
 
         def generate(out: Path) -> soda.Responses:
-            return generate_by(made_prompts, TeacherGenConfig.parse(values), out, rules)
+            return generate_by(made_prompts, TeacherGenConfig.parse(values), Place.of(out), rules)
 
         killed, begin, over = 0, time.monotonic(), False
         while not over:

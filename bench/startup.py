@@ -26,8 +26,8 @@ def main() -> None:
             "import soda": ["-c", "import soda"],
             "soda --help": ["-m", "soda", "--help"],
             "import kfp": ["-c", "import kfp"],
-            "pipelines compile": ["-m", "pipelines", "compile", "--out", spec],
-            "pipelines lint": ["-m", "pipelines", "lint", spec],
+            "soda compile": ["-m", "soda", "compile", "--out", spec],
+            "soda lint": ["-m", "soda", "lint", spec],
         }
         # in turns, so that a slow minute of the machine is nobody's
         taken = [

@@ -99,11 +99,11 @@ def main() -> None:
                 os.environ[variable] = url
 
                 def ours_up(scheme: str = scheme) -> None:
-                    store = storage.open_store(f"{scheme}://{BUCKET}")
+                    store = storage.Place.of(f"{scheme}://{BUCKET}").open()
                     storage.upload_tree(folder, store, "ours", label="up")
 
                 def ours_down(scheme: str = scheme) -> None:
-                    store = storage.open_store(f"{scheme}://{BUCKET}")
+                    store = storage.Place.of(f"{scheme}://{BUCKET}").open()
                     storage.download_tree(store, "ours", files, back, label="down")
 
                 steps = [("ours", ours_up, ours_down), ("vendor", *vendor(folder, back))]

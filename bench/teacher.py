@@ -114,7 +114,7 @@ def resume(count: int = 1_000_000) -> None:
         size = (journal / "00000-before.jsonl").stat().st_size
 
         def first_request(**limits: Any) -> Taken:
-            from soda.storage.places import store_of
+            from soda.storage import Place
             from soda.teacher.supplied import Supplied
 
             def work() -> list[float]:
@@ -123,13 +123,14 @@ def resume(count: int = 1_000_000) -> None:
                 begin = time.perf_counter()
                 with (
                     contextlib.closing(Supplied(None)) as supplied,
-                    open_job(prompts, values, supplied, root / "out") as job,
+                    open_job(prompts, values, supplied, out) as job,
                 ):
                     opened = time.perf_counter() - begin
                     next(one for one in job._unanswered() if one is not None)
                     return [opened, time.perf_counter() - begin]
 
-            assert store_of(root / "out") == root / ".soda"
+            out = Place.of(root / "out")
+            assert out.store().folder == root / ".soda"
             return in_child(work)
 
         taken = first_request()

@@ -133,14 +133,11 @@ class _Clock:
         self.ends: list[float] = []
         self.losses: list[float] = []
 
-    def interrupted(self) -> bool:
-        return False
-
-    def sees(self, position: Any, steps: int, figures: dict[str, float]) -> bool:
-        self.losses.append(figures["loss"])
+    def sees(self, position: Any, figures: Any) -> bool:
+        self.losses.append(figures.loss)
         return True
 
-    def reached(self, position: Any, steps: int, figures: dict[str, float]) -> bool:
+    def reached(self, position: Any, figures: Any) -> bool:
         self.tick()
         return True
 
@@ -153,40 +150,40 @@ def soda_run(folder: Path, examples: list[Any], steps: int, tokens: int, lean: b
     """Train with our loop."""
     import torch
 
+    from soda.training.config import TrainConfig
     from soda.training.model.loading import load_policy
     from soda.training.model.processes import Processes
-    from soda.training.objectives.losses import dpo_loss
-    from soda.training.objectives.objectives import preference
+    from soda.training.objectives.preference import preference_phase
     from soda.training.objectives.reference import Reference
-    from soda.training.run.loop import Phase, Turn, run_phase
+    from soda.training.run.interrupt import Interrupt
+    from soda.training.run.loop import run_phase
     from soda.training.run.optimizer import make_optimizer
+    from soda.training.run.phase import Setup, Start
 
+    config = TrainConfig.parse(
+        {
+            "batch_size": len(examples),
+            "optimizer": {"warmup_share": 0.0, "max_grad_norm": 1.0},
+            "device": {"recompute_activations": "on" if lean else "off"},
+        }
+    )
     processes = Processes()
     longest = max(len(one.prompt) + max(map(len, one.answers)) for one in examples)
-    policy = load_policy(folder, 0, longest, processes, recompute=lean, compiled=True)
-    half = processes.device.type == "cuda"
-    optimizer = make_optimizer(policy, 1e-6, 0.0, half=half)
-    if half:
+    policy = load_policy(folder, 0, longest, processes, config)
+    optimizer = make_optimizer(policy, 1e-6, 0.0, half=processes.half)
+    if processes.half:
         Reference.compute(policy, examples, processes, tokens)  # compiles
     begin = time.perf_counter()
     reference = Reference.compute(policy, examples, processes, tokens)
     _synchronize()
     referring = time.perf_counter() - begin
-    objective_of = preference(dpo_loss, 0.1, reference)
-    phase = Phase(0, "dpo", 1e-6, steps, len(examples), tokens, 0.0, 1.0, 0)
+    chat: Any = None  # nothing is sampled
+    setup = Setup(config, policy, chat, processes, examples, [], folder, Interrupt())
+    phase = preference_phase(setup, 1e-6, steps)
     clock = _Clock()
-    if half:
+    if processes.half:
         torch.cuda.reset_peak_memory_stats()
-    run_phase(
-        phase,
-        lambda step, pairs: Turn(pairs, objective_of(pairs)),
-        policy,
-        optimizer,
-        processes,
-        examples,
-        start=0,
-        watcher=clock,
-    )
+    run_phase(setup, phase, 0, Start(0, reference, {"policy": optimizer}, tokens), clock)
     return clock, referring
 
 
@@ -301,7 +298,7 @@ def measure(system: str, arguments: argparse.Namespace, size: str) -> dict[str, 
         examples = make_examples(arguments.pairs, config.vocab_size, arguments.scale)
         rate = matrix_rate("cuda" if cuda else "cpu")
         batch, recompute = TRL_BEST.get(size, (arguments.trl_batch, False))
-        tokens = arguments.batch_tokens or (16384 if cuda else 2048)
+        tokens = arguments.micro_batch_tokens or (16384 if cuda else 2048)
         if system.startswith("soda"):
             lean = system.endswith("lean")
             ran = soda_run(folder, examples, arguments.steps + 1, tokens, lean)
@@ -328,7 +325,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, help="in one step; on a GPU 64")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--scale", type=float, default=0.2, help="of the lengths; on a GPU 1")
-    parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--micro-batch-tokens", type=int)
     parser.add_argument("--trl-batch", type=int, default=8)
     parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)

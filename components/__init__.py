@@ -1,1 +1,1 @@
-"""Kubeflow components: one thin wrapper around each stage."""
+"""Kubeflow components: one thin wrapper around each stage. Installed as `soda_components`."""

@@ -1,1 +1,1 @@
-"""Components wired together; the only place that knows the cluster."""
+"""Components wired together: the KFP side of soda. Installed as `soda_pipelines`."""

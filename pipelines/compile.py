@@ -8,18 +8,19 @@ from typing import Any
 
 from kfp import compiler
 
-from pipelines.distill.pipelines import PIPELINES, build
-from pipelines.parameters import RECIPE
 from soda.config import load_recipe
 from soda.errors import ConfigError
 from soda.stage import load_stage
-from soda.storage import is_remote
+from soda.storage import BUCKETS, Place
+
+from .distill.pipelines import PIPELINES, build
+from .parameters import RECIPE
 
 __all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines compile` takes."""
+    """Declare what `soda compile` takes."""
     command.description = "Write a pipeline's spec, for upload to any Kubeflow Pipelines v2."
     command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")
@@ -86,8 +87,8 @@ def compile_pipeline(
     """
     if out.suffix != ".yaml":
         raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
-    if store and is_remote(store) == volume:
-        expected = "a folder on the volume" if volume else "gs:// or s3://"
+    if store and Place.of(store).remote == volume:
+        expected = "a folder on the volume" if volume else BUCKETS
         raise ConfigError(f"--store: expected {expected}, found '{store}'")
     if nodes and not volume:
         raise ConfigError("--nodes: expected --volume, which all nodes share, found none")

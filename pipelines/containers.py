@@ -12,9 +12,10 @@ from typing import Any
 
 from kfp import local
 
-from pipelines.placement import SCRATCH, UID
 from soda.errors import ConfigError
-from soda.storage import is_remote
+from soda.storage import Place
+
+from .placement import SCRATCH, UID
 
 __all__ = ["make_runner"]
 
@@ -51,7 +52,7 @@ def make_runner(root: Path, store: str) -> Any:
     except docker.errors.DockerException as error:
         raise ConfigError(f"--containers: expected a Docker engine, found none: {error}") from error
     folders = [folder for folder in os.environ.get("SODA_VOLUMES", "").split(":") if folder]
-    folders += [] if is_remote(store) else [store]
+    folders += [] if Place.of(store).remote else [store]
     docker_task_handler.run_docker_container = functools.partial(_run, folders)
     user = os.getuid(), os.getgid()
     for folder in [str(root), *folders]:
@@ -75,6 +76,7 @@ def _run(
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
+        print(f"containers: pulling {image}")
         client.images.pull(image)
     volumes = volumes | {folder: {"bind": folder, "mode": "rw"} for folder in folders}
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}

@@ -11,11 +11,12 @@ from typing import Any
 import kfp_server_api
 from urllib3.exceptions import HTTPError
 
-from pipelines.connection import TIMEOUT, KfpClient, make_client
-from pipelines.runs import PreparedRun
 from soda.errors import ClusterError
 
-__all__ = ["Cluster", "Version", "connect"]
+from .connection import TIMEOUT, KfpClient, make_client
+from .runs import PreparedRun
+
+__all__ = ["KfpServer", "PipelineVersion", "connect"]
 
 _PAGE = 100
 _HINTS = {
@@ -25,7 +26,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Version:
+class PipelineVersion:
     """A pipeline version on the server."""
 
     pipeline_id: str
@@ -39,7 +40,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KfpServer:
     """The server; every error is one line that names the address.
 
     The generated API is called and not the methods of kfp.Client: those look a pipeline up without
@@ -71,12 +72,12 @@ class Cluster:
             made = api.experiment_service_create_experiment(wanted, _request_timeout=TIMEOUT)
         return _given(made.experiment_id, "an experiment")
 
-    def find_version(self, pipeline: str, version: str) -> Version | None:
+    def find_version(self, pipeline: str, version: str) -> PipelineVersion | None:
         """Return a version by its names, or None."""
         pipeline_id = self._pipeline(pipeline)
         return self._version(pipeline_id, version) if pipeline_id else None
 
-    def upload(self, prepared: PreparedRun) -> tuple[Version, bool]:
+    def upload(self, prepared: PreparedRun) -> tuple[PipelineVersion, bool]:
         """Return the version of a spec, and whether it had to be uploaded: it is created once."""
         what = f"upload {prepared.pipeline} {prepared.version}"
         # Uploaded at once with its pipeline, the first version would bear the pipeline's name.
@@ -157,12 +158,12 @@ class Cluster:
             )
         return _given(made.pipeline_id, "a pipeline")
 
-    def _version(self, pipeline_id: str, name: str) -> Version | None:
+    def _version(self, pipeline_id: str, name: str) -> PipelineVersion | None:
         listing = self.client.pipelines.pipeline_service_list_pipeline_versions
         listed = self._list(
             listing, "pipeline_versions", f"find version '{name}'", name, pipeline_id=pipeline_id
         )
-        return Version(pipeline_id, str(listed[0].pipeline_version_id)) if listed else None
+        return PipelineVersion(pipeline_id, str(listed[0].pipeline_version_id)) if listed else None
 
     def _list(
         self, call: Callable[..., Any], key: str, what: str, name: str = "", **scope: str
@@ -200,7 +201,7 @@ class Cluster:
             raise ClusterError(f"{where}: expected an answer, found {said}") from error
 
 
-def connect(host: str | None, namespace: str | None) -> Cluster:
+def connect(host: str | None, namespace: str | None) -> KfpServer:
     """Reach Kubeflow Pipelines, with the credentials that kfp's client finds.
 
     Args:
@@ -211,9 +212,9 @@ def connect(host: str | None, namespace: str | None) -> Cluster:
         ClusterError: there is no address, no answer, or something else answers there.
     """
     client = make_client(host)
-    cluster = Cluster(client, namespace or client.get_user_namespace() or None)
-    cluster.check()
-    return cluster
+    server = KfpServer(client, namespace or client.get_user_namespace() or None)
+    server.check()
+    return server
 
 
 def _said(error: Any) -> str:

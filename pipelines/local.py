@@ -5,6 +5,8 @@ import builtins
 import contextlib
 import logging
 import os
+import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,24 +15,23 @@ from typing import Any
 import yaml
 from kfp import components, local
 
-from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
-from pipelines.summary import summarize
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
+from soda.progress import INTERVAL
+
+from .compile import PIPELINES, compile_pipeline, read_recipe
+from .display import Display
+from .summary import summarize
 
 __all__ = ["PipelineFailed", "add_arguments", "run_command", "run_compiled", "start_runner"]
 
-_NEXT = """
-next:   .venv/bin/python -m soda train --help        what a recipe can change
-        SODA_TEACHER_BASE_URL=... SODA_TEACHER_MODEL=... SODA_TEACHER_API_KEY=... make quickstart"""
-
 
 class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
-    """A step failed; its own lines above say why."""
+    """A step failed; its own last lines, above, say why."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines run` takes."""
+    """Declare what `soda run` takes."""
     command.add_argument("--recipe", type=Path, required=True)
     command.add_argument("--pipeline", default="distill", choices=PIPELINES)
     command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
@@ -44,19 +45,20 @@ def run_command(parsed: argparse.Namespace) -> int:
     arguments = read_recipe(parsed.recipe, parsed.pipeline)
     spec = parsed.root / f"{parsed.pipeline}.yaml"
     compile_pipeline(parsed.pipeline, spec)
-    made = run_compiled(spec, arguments, parsed.root, containers=parsed.containers)
+    log = parsed.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{parsed.pipeline}.log"
+    made = run_compiled(spec, arguments, parsed.root, log, containers=parsed.containers)
     if "register" in made:
         registration = Registration.open(made["register"] / "registration")
         print(summarize(registration, arguments["recipe_register"]["registry"]))
-        print(_NEXT)
     elif "compare" in made:
         print((made["compare"] / "summary").read_text(encoding="utf-8"))
         print(f"page: {made['compare'] / 'page'}")
+    print(f"details: {log}")
     return 0
 
 
 def run_compiled(
-    spec: Path, arguments: Mapping[str, Any], root: Path, *, containers: bool = False
+    spec: Path, arguments: Mapping[str, Any], root: Path, log: Path, *, containers: bool = False
 ) -> dict[str, Path]:
     """Run a compiled spec and return the folder of every step that ran, by its name.
 
@@ -71,6 +73,7 @@ def run_compiled(
         spec: the compiled pipeline.
         arguments: values of its parameters.
         root: where everything goes.
+        log: the file for all that the steps say; what is printed is a line for each.
         containers: run each step in its image, on the Docker engine of this machine.
 
     Raises:
@@ -80,12 +83,24 @@ def run_compiled(
     arguments = {"store": store, "images": [], **arguments}
     place = root / "pipeline"
     before = set(place.glob("*"))
-    with start_runner(place, store=arguments["store"] if containers else None):
-        pipeline = components.load_component_from_text(_without_retries(spec))
-        try:
-            pipeline(**arguments)
-        except RuntimeError as error:
-            raise PipelineFailed(f"the pipeline stopped: {error}; run it again to go on") from error
+    documents = _without_retries(spec)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if sys.stdout.isatty():
+        os.environ.setdefault(INTERVAL, "1")
+    with log.open("w", encoding="utf-8") as file:
+        display = Display(_titles(documents[0]), file)
+        with start_runner(place, store=arguments["store"] if containers else None):
+            pipeline = components.load_component_from_text(
+                yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
+            )
+            try:
+                with display.showing():
+                    pipeline(**arguments)
+            except RuntimeError as error:
+                which = f"'{display.failed[0]}'" if display.failed else f"the pipeline ({error})"
+                raise PipelineFailed(
+                    f"{which} failed; details: {log}; the same command goes on from there"
+                ) from error
     [made] = set(place.glob("*")) - before
     return {folder.name: folder for folder in made.iterdir()}
 
@@ -100,7 +115,7 @@ def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
     """
     runner: Any = local.SubprocessRunner(use_venv=False)
     if store is not None:
-        from pipelines.containers import make_runner
+        from .containers import make_runner
 
         runner = make_runner(root, store)
     with warnings.catch_warnings(), _printing_as_before():
@@ -126,10 +141,18 @@ def _printing_as_before() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _without_retries(spec: Path) -> str:
+def _without_retries(spec: Path) -> list[dict[str, Any]]:
     documents = list(yaml.load_all(spec.read_bytes(), Loader=yaml.CSafeLoader))
-    parts = [documents[0]["root"], *documents[0]["components"].values()]
-    for part in parts:
-        for task in part.get("dag", {}).get("tasks", {}).values():
-            task.pop("retryPolicy", None)
-    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
+    for task in _tasks(documents[0]):
+        task.pop("retryPolicy", None)
+    return documents
+
+
+def _titles(spec: dict[str, Any]) -> dict[str, str]:
+    """Return what the steps are called, by the names of their components."""
+    return {task["componentRef"]["name"]: task["taskInfo"]["name"] for task in _tasks(spec)}
+
+
+def _tasks(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for component in [spec["root"], *spec["components"].values()]:
+        yield from component.get("dag", {}).get("tasks", {}).values()

@@ -7,24 +7,22 @@ from typing import Any
 
 from kfp import dsl
 
-from components import images
-from pipelines.placement import VOLUME
+from soda.stage import load_stage
+from soda.stages import STAGES
+from soda_components import images
+
+from .placement import VOLUME
 
 __all__ = ["RECIPE", "make_pipeline"]
 
 _GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 _REQUIRED = inspect.Parameter.empty
 
-# Stage -> what its values say.
+# Stage -> what its values say; a stage without values is in no recipe.
 RECIPE = {
-    "prepare-prompts": "Where the prompts come from, and how they are split.",
-    "import-student": "Which student.",
-    "teacher-gen": "Which teacher, and what it is asked with.",
-    "snapshot": "How the base student is sampled.",
-    "pair-build": "How long a pair may be.",
-    "train": "Method, loss, rates, epochs, checks.",
-    "eval": "What is measured.",
-    "register": "The model's name, its registry, and what a champion must have shown.",
+    name: inspect.cleandoc(str(config.__doc__)).partition("\n")[0]
+    for name in STAGES
+    if (config := load_stage(name).config).model_fields
 }
 # Name -> type, default, description. A prefix makes a group: the form is sorted.
 _PARAMETERS: dict[str, tuple[type, Any, str]] = {

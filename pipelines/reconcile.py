@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.kfp_api import Version
-from pipelines.runs import PreparedRun
 from soda.errors import ClusterError
 
-__all__ = ["Action", "Found", "Wanted", "mark", "plan", "read_found"]
+from .kfp_api import PipelineVersion
+from .runs import PreparedRun
+
+__all__ = ["Action", "Found", "Wanted", "mark", "read_found", "reconcile"]
 
 _MARK = re.compile(r"soda-schedule: ([0-9a-f]{64}) \((\S+) (\S+)\)")
 
@@ -22,7 +23,7 @@ class Wanted:
 
     name: str
     prepared: PreparedRun
-    version: Version | None  # on the server; None: it is not there yet
+    version: PipelineVersion | None  # on the server; None: it is not there yet
     facts: Mapping[str, Any]  # everything that a recurring run cannot have changed
     is_enabled: bool
 
@@ -40,7 +41,7 @@ class Found:
     run: str
     name: str
     digest: str | None  # None: it does not carry our mark
-    version: Version
+    version: PipelineVersion
     facts: Mapping[str, Any]
     is_enabled: bool
 
@@ -73,7 +74,7 @@ def read_found(run: Any) -> Found:
         run=run.recurring_run_id,
         name=run.display_name or "",
         digest=digest,
-        version=Version(
+        version=PipelineVersion(
             reference.pipeline_id if reference else "",
             reference.pipeline_version_id if reference else "",
         ),
@@ -92,7 +93,7 @@ def read_found(run: Any) -> Found:
     )
 
 
-def plan(wanted: Iterable[Wanted], found: Iterable[Found], *, prune: bool) -> list[Action]:
+def reconcile(wanted: Iterable[Wanted], found: Iterable[Found], *, prune: bool) -> list[Action]:
     """Return what makes the server's recurring runs of one experiment the declared ones.
 
     Raises:

@@ -1,5 +1,6 @@
 """What is declared in YAML for a run or a schedule -> what a cluster is sent."""
 
+import functools
 import hashlib
 import json
 import re
@@ -12,13 +13,14 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.compile import PIPELINES, compile_pipeline, read_recipe
 from soda import __version__
 from soda.config import Config, suggest
 from soda.errors import ConfigError
-from soda.storage import is_remote
+from soda.storage import BUCKETS, Place
 
-__all__ = ["PreparedRun", "WorkConfig", "prepare_run"]
+from .compile import PIPELINES, compile_pipeline, read_recipe
+
+__all__ = ["PipelineRunConfig", "PreparedRun", "prepare_run"]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "BOOLEAN": (bool,),
@@ -30,7 +32,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-class WorkConfig(Config):
+class PipelineRunConfig(Config):
     """What a run and a schedule have in common: a pipeline and its arguments."""
 
     pipeline: str = Field(description="which pipeline")
@@ -50,9 +52,9 @@ class WorkConfig(Config):
         return pipeline
 
     @model_validator(mode="after")
-    def _store_fits(self) -> "WorkConfig":
-        if self.store and is_remote(self.store) == self.volume:
-            expected = "a folder on the volume" if self.volume else "gs:// or s3:// as store"
+    def _store_fits(self) -> "PipelineRunConfig":
+        if self.store and Place.of(self.store).remote == self.volume:
+            expected = "a folder on the volume" if self.volume else f"{BUCKETS} as store"
             raise ValueError(f"expected {expected}, found '{self.store}'")
         return self
 
@@ -67,7 +69,7 @@ class PreparedRun:
     parameters: Mapping[str, Any]
 
 
-def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
+def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
     """Compile the pipeline and check the arguments; nothing is sent anywhere.
 
     Args:
@@ -77,10 +79,8 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
     Raises:
         ConfigError: the recipe is wrong, or a parameter is unknown, missing or of another type.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        compiled = Path(temporary) / "pipeline.yaml"
-        compile_pipeline(work.pipeline, compiled, volume=work.volume, nodes=work.nodes)
-        documents = list(yaml.load_all(compiled.read_bytes(), Loader=yaml.CSafeLoader))
+    compiled = _compiled(work.pipeline, work.volume, work.nodes)
+    documents = list(yaml.load_all(compiled, Loader=yaml.CSafeLoader))
     if not work.caching:
         _turn_caching_off(documents[0])
     declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -100,6 +100,15 @@ def prepare_run(work: WorkConfig, path: Path) -> PreparedRun:
         spec=yaml.dump_all(documents, Dumper=yaml.CSafeDumper),
         parameters=parameters,
     )
+
+
+@functools.cache
+def _compiled(pipeline: str, volume: bool, nodes: bool) -> str:
+    """Return a pipeline's spec; a file may declare many schedules of one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "pipeline.yaml"
+        compile_pipeline(pipeline, path, volume=volume, nodes=nodes)
+        return path.read_text(encoding="utf-8")
 
 
 def _check(parameters: Mapping[str, Any], declared: Mapping[str, Any], where: str) -> None:

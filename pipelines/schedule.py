@@ -8,12 +8,13 @@ from typing import Any
 import kfp_server_api
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.cron import check_cron
-from pipelines.kfp_api import Cluster, Version, connect
-from pipelines.reconcile import Action, Wanted, mark, plan, read_found
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import Config, read_mapping
 from soda.errors import ClusterError, ConfigError
+
+from .cron import check_cron
+from .kfp_api import KfpServer, PipelineVersion, connect
+from .reconcile import Action, Wanted, mark, read_found, reconcile
+from .runs import PipelineRunConfig, PreparedRun, prepare_run
 
 __all__ = [
     "ScheduleConfig",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class ScheduleConfig(WorkConfig):
+class ScheduleConfig(PipelineRunConfig):
     """One recurring run."""
 
     name: str = Field(description="its name, once in the file")
@@ -56,7 +57,7 @@ class SchedulesConfig(Config):
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines schedule` takes."""
+    """Declare what `soda schedule` takes."""
     command.add_argument("-f", "--file", type=Path, required=True, help="the schedules, YAML")
     command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
     command.add_argument("--apply", action="store_true", help="do what is shown")
@@ -69,24 +70,24 @@ def run_command(parsed: argparse.Namespace) -> int:
     """Show what differs; with --apply, do it."""
     config, schedules = read_schedules(parsed.file)
     prepared = [prepare_run(one, parsed.file) for one in schedules]
-    cluster = connect(parsed.host, config.namespace)
+    server = connect(parsed.host, config.namespace)
     names = {one.version: one.pipeline for one in prepared}
-    versions = {name: cluster.find_version(names[name], name) for name in names}
+    versions = {name: server.find_version(names[name], name) for name in names}
     wanted = [
         _wanted(config, one, run, versions[run.version])
         for one, run in zip(schedules, prepared, strict=True)
     ]
-    experiment = cluster.experiment(config.experiment, create=False)
-    everything = cluster.recurring_runs()
+    experiment = server.experiment(config.experiment, create=False)
+    everything = server.recurring_runs()
     _warn_of_others(everything, wanted, experiment)
     found = [read_found(one) for one in everything if one.experiment_id == experiment]
-    actions = plan(wanted, found, prune=parsed.prune)
+    actions = reconcile(wanted, found, prune=parsed.prune)
     _show(actions)
     changes = [action for action in actions if action.verb not in ("unchanged", "left")]
     if changes and not parsed.apply:
         print("nothing was changed; --apply does it")
     elif changes:
-        _apply(cluster, config, changes)
+        _apply(server, config, changes)
         print("done")
     return 0
 
@@ -114,7 +115,10 @@ def read_schedules(path: Path) -> tuple[SchedulesConfig, list[ScheduleConfig]]:
 
 
 def _wanted(
-    config: SchedulesConfig, schedule: ScheduleConfig, run: PreparedRun, version: Version | None
+    config: SchedulesConfig,
+    schedule: ScheduleConfig,
+    run: PreparedRun,
+    version: PipelineVersion | None,
 ) -> Wanted:
     facts = {
         "pipeline": run.pipeline,
@@ -147,22 +151,22 @@ def _show(actions: list[Action]) -> None:
             print(f"{'':<12}{note}")
 
 
-def _apply(cluster: Cluster, config: SchedulesConfig, changes: list[Action]) -> None:
+def _apply(server: KfpServer, config: SchedulesConfig, changes: list[Action]) -> None:
     """Do what was shown; versions and experiment first, so that a failure there costs nothing."""
-    versions: dict[str, Version] = {}
+    versions: dict[str, PipelineVersion] = {}
     for action in changes:
         run = action.wanted and action.wanted.prepared
         if run and run.version not in versions:
-            versions[run.version], _ = cluster.upload(run)
-    experiment = cluster.experiment(config.experiment, create=bool(versions))
+            versions[run.version], _ = server.upload(run)
+    experiment = server.experiment(config.experiment, create=bool(versions))
     for action in changes:
         if action.wanted:
             body = _body(action.wanted, str(experiment), versions[action.wanted.prepared.version])
             # The old one goes first: of two with one name both would fire.
             if action.verb == "replace":
-                cluster.delete_recurring(action.run)
+                server.delete_recurring(action.run)
             try:
-                cluster.make_recurring(body)
+                server.make_recurring(body)
             except ClusterError as error:
                 if action.verb == "create":
                     raise
@@ -171,12 +175,12 @@ def _apply(cluster: Cluster, config: SchedulesConfig, changes: list[Action]) -> 
                     "fire: run the same command again"
                 ) from error
         elif action.verb == "delete":
-            cluster.delete_recurring(action.run)
+            server.delete_recurring(action.run)
         else:
-            cluster.switch_recurring(action.run, on=action.verb == "enable")
+            server.switch_recurring(action.run, on=action.verb == "enable")
 
 
-def _body(wanted: Wanted, experiment: str, version: Version) -> Any:
+def _body(wanted: Wanted, experiment: str, version: PipelineVersion) -> Any:
     """Return a declared schedule as the API takes it."""
     facts, api = wanted.facts, kfp_server_api
     if facts["cron"]:

@@ -6,15 +6,16 @@ from pathlib import Path
 import kfp_server_api
 from pydantic import Field
 
-from pipelines.kfp_api import Cluster, connect
-from pipelines.runs import PreparedRun, WorkConfig, prepare_run
 from soda.config import read_mapping
 from soda.errors import ConfigError
+
+from .kfp_api import KfpServer, connect
+from .runs import PipelineRunConfig, PreparedRun, prepare_run
 
 __all__ = ["RunConfig", "add_arguments", "read_run", "run_command", "submit_run"]
 
 
-class RunConfig(WorkConfig):
+class RunConfig(PipelineRunConfig):
     """One run: a pipeline, its arguments, and where on the cluster it goes."""
 
     experiment: str = Field(description="the experiment; made if there is none")
@@ -24,7 +25,7 @@ class RunConfig(WorkConfig):
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Declare what `python -m pipelines submit` takes."""
+    """Declare what `soda submit` takes."""
     command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
     command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
     command.add_argument("--dry-run", action="store_true", help="check and compile, send nothing")
@@ -41,10 +42,10 @@ def run_command(parsed: argparse.Namespace) -> int:
             print(f"  {name} = {value!r}")
         print("nothing was sent: --dry-run")
         return 0
-    cluster = connect(parsed.host, config.namespace)
-    run = submit_run(cluster, config, prepared)
+    server = connect(parsed.host, config.namespace)
+    run = submit_run(server, config, prepared)
     print(f"run:        {run}")
-    print(f"link:       {cluster.client.link(run)}")
+    print(f"link:       {server.client.link(run)}")
     return 0
 
 
@@ -61,17 +62,17 @@ def read_run(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def submit_run(cluster: Cluster, config: RunConfig, prepared: PreparedRun) -> str:
+def submit_run(server: KfpServer, config: RunConfig, prepared: PreparedRun) -> str:
     """Start a run and return its id.
 
     Raises:
         ClusterError: the server refused; run the same command again.
     """
-    version, uploaded = cluster.upload(prepared)
+    version, uploaded = server.upload(prepared)
     print(f"version:    {'uploaded' if uploaded else 'there already'}")
-    return cluster.start(
+    return server.start(
         kfp_server_api.V2beta1Run(
-            experiment_id=cluster.experiment(config.experiment, create=True),
+            experiment_id=server.experiment(config.experiment, create=True),
             display_name=config.name or f"{prepared.pipeline} {prepared.version}",
             pipeline_version_reference=version.reference(),
             runtime_config=kfp_server_api.V2beta1RuntimeConfig(

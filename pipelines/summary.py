@@ -2,22 +2,22 @@
 
 from soda.artifacts.kinds import Registration, Report
 from soda.registry.remote import open_registry
-from soda.storage.places import fetch
+from soda.storage import Place
 
 __all__ = ["summarize"]
 
 
 def summarize(registration: Registration, registry: str) -> str:
-    """Return rows, held-out figures before and after, where everything lies, what to try next."""
+    """Return rows, held-out figures before and after, and where model, card and report are."""
     facts = registration.facts()
     folder = open_registry(registry).version_folder(facts["name"], facts["version"])
-    figures = Report.open(fetch(f"{folder}/report")).figures()
+    figures = Report.open(Place.of(f"{folder}/report").fetch()).figures()
     rows = figures["rows"]
     drops = ", ".join(f"{count} {reason}" for reason, count in rows["drops"].items()) or "none"
     lines = [
         "",
-        f"pairs: {rows['pairs']} of {rows['prompts']} prompts; dropped: {drops}",
-        f"held out: {figures['prompts']} prompts, mean and bootstrap 95 % interval of the change",
+        f"{rows['pairs']} pairs of {rows['prompts']} prompts (dropped: {drops}); held out: "
+        f"{figures['prompts']} prompts, mean before -> after, change with 95 % interval",
     ]
     for metric in figures["metrics"].values():
         change = metric["change"]
@@ -34,14 +34,8 @@ def summarize(registration: Registration, registry: str) -> str:
             )
     if figures["train"]["stopped_early"]:
         lines.append(f"training stopped early: {figures['train']['stopped_early']}")
-    if facts["champion"]:
-        lines.append(f"{facts['name']} version {facts['version']} is the champion")
-    else:
-        failed = "; ".join(facts["failed_checks"])
-        lines.append(f"{facts['name']} version {facts['version']} is no champion: {failed}")
-    lines += [
-        f"model:  {folder}/model",
-        f"card:   {folder}/README.md",
-        f"report: {folder}/report/report.html",
-    ]
+    verdict = "is the champion"
+    if not facts["champion"]:
+        verdict = f"is not the champion ({'; '.join(facts['failed_checks'])})"
+    lines.append(f"{facts['name']} version {facts['version']} {verdict}: {folder}")
     return "\n".join(lines)

@@ -1,150 +1,112 @@
-"""The command line: one subcommand for each stage, read from the stage's signature."""
+"""The command line, `soda COMMAND`: a stage or a tool, of which only the wanted one is imported."""
 
 import argparse
 import importlib
-import importlib.util
-import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn, get_args
-
-from pydantic import BaseModel
+from typing import NoReturn
 
 from soda import __version__
-from soda.artifacts.artifact import Artifact
-from soda.config import Config, assign, load_recipe, parse_assignment
-from soda.errors import SodaError
-from soda.launch import refuse
-from soda.stage import STAGES, load_stage, run
+from soda.errors import ConfigError, SodaError, refuse
+from soda.stages import STAGES
 
-__all__ = ["main"]
+__all__ = ["TOOLS", "main"]
 
-_DESCRIPTION = """Distil a teacher, reached only through an API, into a small student.
+# What is no stage. Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
+TOOLS = {
+    "quickstart": ("soda_pipelines.quickstart", "the whole pipeline on a laptop, with no key"),
+    "run": ("soda_pipelines.local", "run a recipe from prompts to a registered student, here"),
+    "preflight": ("soda.commands.preflight", "check in seconds whether a run can work"),
+    "plan": ("soda.commands.plan", "say what teacher-gen will ask, and what it will cost"),
+    "watch": ("soda.commands.watch", "say whether the champion's teacher has changed"),
+    "compile": ("soda_pipelines.compile", "write a pipeline's spec, for any KFP v2 cluster"),
+    "lint": ("soda.lint.command", "check compiled KFP pipelines, ours or anybody's"),
+    "submit": ("soda_pipelines.submit", "start a run on a cluster"),
+    "schedule": ("soda_pipelines.schedule", "make a cluster's recurring runs those of a file"),
+    "gitops": ("soda_pipelines.gitops", "write a run's pipeline and kustomization for Git"),
+}
+# Package -> what of soda-distill brings it in.
+_EXTRAS = {
+    **dict.fromkeys(("kfp", "kfp_server_api", "kubernetes"), "kfp"),
+    **dict.fromkeys(("datasets", "transformers"), "cpu"),
+    **dict.fromkeys(
+        ("accelerate", "gguf", "lm_eval", "rouge_score", "safetensors", "torch"), "gpu"
+    ),
+}
+_HELP = """usage: soda COMMAND ...
 
-One command for each stage; each makes one artifact, a folder, from finished ones:
+Distil a large teacher, reached only through an API, into a small student.
+
+stages: each makes one artifact, a folder, from finished ones
 
   prompts ──> teacher answers ──┐
      └──────> student answers ──┴─> pairs ──> trained student ──> report ──> registration
-"""
-_EPILOG = """`soda STAGE --help` explains a stage and the values a recipe can give it.
-The whole pipeline: python -m pipelines run --recipe pipelines/distill/recipes/quickstart.yaml"""
 
-# What is no stage. Each module has `add_arguments(parser)` and `run_command(parsed) -> exit code`.
-_TOOLS = {
-    "recorded-teacher": ("soda.commands.recorded_teacher", "serve recorded answers on loopback"),
-    "plan": ("soda.commands.plan", "what teacher-gen will ask, take and cost"),
-    "preflight": ("soda.commands.preflight", "whether a run can work here, in seconds"),
-    "watch": ("soda.commands.watch", "whether the teacher is another than the champion's"),
-}
+{stages}
+
+tools
+
+{tools}
+
+`soda COMMAND --help` explains a command; of a stage, also the values a recipe can give it.
+`soda --version` prints the version."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run one command; exit with 0, or with 2 and one line where the user can mend it."""
+    """Run one command and exit with its code; with 2 and one line where the user can act."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        _dispatch(words)
+        raise SystemExit(_dispatch(words))
     except SodaError as error:
         raise refuse(error) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        install = f"pip install 'soda-distill[{_EXTRAS[package]}]'"
+        raise refuse(ConfigError(f"expected the package {package}; {install}")) from None
     except KeyboardInterrupt:
         print("soda: stopped; run the same command to go on", file=sys.stderr)
         raise SystemExit(130) from None
-    raise SystemExit(0)
 
 
-def _dispatch(words: list[str]) -> None:
+def _dispatch(words: list[str]) -> int:
+    name, *rest = words or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if name == "--version":
+        print(__version__)
+        return 0
     parser = argparse.ArgumentParser(
-        prog="soda",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"soda {name}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    wanted = next((word for word in words if not word.startswith("-")), None)
-    for name in STAGES:
-        command = commands.add_parser(
-            name,
-            help=_first_line(STAGES[name].partition(":")[0]),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        if name == wanted:  # only the wanted stage is imported: `soda --help` stays fast
-            _describe(command, name)
-    for name, (path, text) in _TOOLS.items():
-        command = commands.add_parser(name, help=text)
-        if name == wanted:
-            module = importlib.import_module(path)
-            module.add_arguments(command)
-            raise SystemExit(module.run_command(parser.parse_args(words)))
-    _run_stage(parser.parse_args(words))
+    if name in STAGES:
+        from soda.commands import run_stage
+
+        run_stage.add_arguments(parser, name)
+        return run_stage.run_command(parser.parse_args(rest), name)
+    if name not in TOOLS:
+        from soda.config import suggest
+
+        raise ConfigError(f"no command '{name}'; {suggest(name, [*STAGES, *TOOLS])}")
+    module = importlib.import_module(TOOLS[name][0])
+    module.add_arguments(parser)
+    return int(module.run_command(parser.parse_args(rest)))
+
+
+def _help() -> str:
+    """Return what `soda --help` prints; a stage's line is the first of its file's docstring."""
+    stages = {name: _first_line(where.partition(":")[0]) for name, where in STAGES.items()}
+    tools = {name: text for name, (_, text) in TOOLS.items()}
+    return _HELP.format(stages=_table(stages), tools=_table(tools))
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(f"  {name:<18}{text}" for name, text in rows.items())
 
 
 def _first_line(module: str) -> str:
-    """Return the first line of a module's docstring, without importing it."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, "the stages are ours"
-    with Path(spec.origin).open(encoding="utf-8") as file:
+    path = Path(__file__).parents[1] / f"{module.replace('.', '/')}.py"
+    with path.open(encoding="utf-8") as file:
         return file.readline().strip().strip('"')
-
-
-def _describe(command: argparse.ArgumentParser, name: str) -> None:
-    stage = load_stage(name)
-    command.description = inspect.getdoc(stage.function)
-    command.epilog = _values(stage.config)
-    for key, kind in stage.inputs.items():
-        command.add_argument(
-            f"--{key}", required=True, metavar="DIR", help=f"artifact: {kind.kind}"
-        )
-    command.add_argument(
-        "--recipe", type=Path, metavar="FILE", help="YAML with this stage's values"
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one value, over the recipe; group.key=value of a group",
-    )
-    command.add_argument(
-        "--out", required=True, metavar="DIR", help=f"the {stage.output.kind} to make"
-    )
-
-
-def _values(config: type[Config]) -> str:
-    """List a config's keys with type, default and meaning."""
-    return "\n".join(["values (in the recipe, or --set):", *_lines(config)])
-
-
-def _lines(config: type[BaseModel], group: str = "") -> Iterator[str]:
-    for key, field in config.model_fields.items():
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind]
-        inner = next((k for k in kinds if inspect.isclass(k) and issubclass(k, BaseModel)), None)
-        default = "required" if field.is_required() else f"default {field.get_default()!r}"
-        if inner is None:
-            kind = getattr(field.annotation, "__name__", str(field.annotation))
-            kind = str(field.annotation) if "[" in str(field.annotation) else kind
-            yield f"  {group}{key}: {kind.replace('typing.', '')}, {default}"
-        else:
-            yield f"  {group}{key}: a group" + (", default None" if default[8:] == "None" else "")
-        if field.description:
-            yield f"      {field.description}"
-        if inner is not None:
-            yield from _lines(inner, f"{group}{key}.")
-
-
-def _run_stage(arguments: argparse.Namespace) -> None:
-    name = arguments.command
-    stage = load_stage(name)
-    values = dict(load_recipe(arguments.recipe, STAGES).get(name, {})) if arguments.recipe else {}
-    for text in arguments.set:
-        assign(values, *parse_assignment(text))
-    inputs = {key: getattr(arguments, key) for key in stage.inputs}
-    _report(run(name, inputs=inputs, config=values, out=arguments.out))
-
-
-def _report(made: Artifact) -> None:
-    """Print what was made: one line on standard output."""
-    rows = ", ".join(f"{count} in {name}" for name, count in made.manifest["rows"].items())
-    drops = ", ".join(f"{count} {reason}" for reason, count in made.manifest["drops"].items())
-    parts = [f"{made.path}: {made.kind} {made.digest[:12]}", rows, drops and f"dropped: {drops}"]
-    print("; ".join(part for part in parts if part))

@@ -4,20 +4,37 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from soda.errors import ConfigError
 
-__all__ = ["Config", "assign", "load_recipe", "parse_assignment", "read_mapping", "suggest"]
+__all__ = [
+    "Config",
+    "Group",
+    "assign",
+    "group_name",
+    "groups_of",
+    "load_recipe",
+    "parse_assignment",
+    "read_mapping",
+    "suggest",
+    "summary",
+    "values_of",
+]
 
 
-class Config(BaseModel):
-    """The few values that can change a stage's result: frozen, and closed to unknown keys."""
+class Group(BaseModel):
+    """Values that belong together: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Config(Group):
+    """The few values that can change a stage's result."""
 
     # Fields that change no result: where something lies, how fast or for how much it is made. They
     # are no part of a key or a digest. A `x_digest` beside a location `x` says what is there.
@@ -66,16 +83,53 @@ class Config(BaseModel):
         also = f" (and {len(more)} more)" if more else ""
         match first["type"]:
             case "extra_forbidden":
-                *group, name = first["loc"]
-                known = cls.model_fields[str(group[0])].annotation if group else cls
-                assert isinstance(known, type) and issubclass(known, BaseModel), "it has fields"
-                return f"{where}: unknown key; {suggest(str(name), known.model_fields)}{also}"
+                *path, name = first["loc"]
+                known = {name for group in cls._groups_at(path) for name in group.model_fields}
+                return f"{where}: unknown key; {suggest(str(name), known)}{also}"
+            case "model_type":
+                return f"{where}: expected a mapping, found {first['input']!r}{also}"
             case "missing":
                 return f"{where}: expected a value, found none{also}"
             case "value_error":
                 return f"{where}: {first['ctx']['error']}{also}"
         expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
         return f"{where}: {expected}, found {first['input']!r}{also}"
+
+    @classmethod
+    def _groups_at(cls, path: Iterable[int | str]) -> list[type[BaseModel]]:
+        """Return the groups that may stand at a path of keys; of named ones, the name is a key."""
+        groups: list[type[BaseModel]] = [cls]
+        for key in map(str, path):
+            fields = [group.model_fields for group in groups]
+            named = [group for group in groups if group_name(group) == key]
+            inner = [each[key].annotation for each in fields if key in each]
+            found = [group for each in inner for group in groups_of(each)]
+            groups = named or found or groups  # an index of a list stays where it is
+        return groups
+
+
+def groups_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the groups that a field may hold: none, one, or several of which each has a name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [group for inner in get_args(annotation) for group in groups_of(inner)]
+
+
+def group_name(group: type[BaseModel]) -> str | None:
+    """Return the name by which a recipe picks a group among several, if it has one."""
+    field = group.model_fields.get("name")
+    return field.default if field and get_origin(field.annotation) is Literal else None
+
+
+def values_of(group: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a group's fields but for the name that it is picked by."""
+    named = group_name(group) is not None
+    return {key: field for key, field in group.model_fields.items() if not named or key != "name"}
+
+
+def summary(group: type[BaseModel]) -> str:
+    """Return the first line of a group's docstring: what it is, and where it is from."""
+    return (group.__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -138,11 +192,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set one of a config's raw values; `group.key` sets one of a group's, beside its others."""
+    """Set one of a config's raw values; `group.key` sets one of a group's, beside its others.
+
+    A group that has a name may stand as its name alone.
+    """
     group, dot, inner = key.partition(".")
     if not dot:
         values[key] = value
         return
     found = values.get(group)
-    values[group] = dict(found) if isinstance(found, dict) else {}
+    named = {"name": found} if isinstance(found, str) else {}
+    values[group] = dict(found) if isinstance(found, dict) else named
     assign(values[group], inner, value)

@@ -1,5 +1,7 @@
 """Every error soda raises on purpose. The command line prints one as one line and exits with 2."""
 
+import sys
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
@@ -7,16 +9,18 @@ __all__ = [
     "ConfigError",
     "DataError",
     "EndpointError",
+    "KindError",
     "MissingObject",
     "ModelError",
     "RegistryError",
     "SodaError",
     "StorageError",
+    "refuse",
 ]
 
 
 class SodaError(Exception):
-    """Something the user can mend; the message says what was expected and what was found."""
+    """Something the user can put right; the message says what was expected and what was found."""
 
 
 class ConfigError(SodaError):
@@ -29,6 +33,10 @@ class DataError(SodaError):
 
 class ArtifactError(SodaError):
     """An input artifact is missing, unfinished, damaged or of another kind."""
+
+
+class KindError(ArtifactError):
+    """An input artifact is whole, but of another kind."""
 
 
 class ModelError(SodaError):
@@ -57,3 +65,9 @@ class ClusterError(SodaError):
 
 class RegistryError(SodaError):
     """A model registry refused, could not be reached, or holds another model under the version."""
+
+
+def refuse(error: SodaError) -> SystemExit:
+    """Print a refusal as one line and return the exit to raise: code 2."""
+    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return SystemExit(2)

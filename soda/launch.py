@@ -7,26 +7,31 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import Any
 
 import yaml
 
 from soda.artifacts.artifact import Artifact
-from soda.errors import ArtifactError, SodaError
-from soda.stage import prepare
+from soda.errors import ArtifactError, ModelError, SodaError, refuse
+from soda.progress import say
+from soda.stage import Call, prepare
+from soda.storage import Location
 from soda.training.run.interrupt import listen
 
-__all__ = ["launch", "launch_on_nodes", "refuse", "show"]
+__all__ = ["launch", "launch_on_nodes", "memory_kills", "restarting", "show"]
 
-_DISTRIBUTED = {"train"}  # the stages that several processes can share
-
-
-def refuse(error: SodaError) -> SystemExit:
-    """Print a refusal as one line and return the exit to raise: code 2."""
-    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return SystemExit(2)
+# The stages that run in processes of their own, one or several, and are begun again if one is lost.
+_IN_PROCESSES = {"train"}
+_RESTARTS = 3
+_KILLED, _INTERRUPTED, _TERMINATED = (128 + number for number in (SIGKILL, SIGINT, SIGTERM))
+# Where a container's kernel counts the processes that it killed for memory: cgroup v2, and v1.
+_MEMORY_EVENTS = (
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
 
 
 def _run(command: list[str]) -> int:
@@ -37,17 +42,63 @@ def _run(command: list[str]) -> int:
     with listen() as interrupt, subprocess.Popen(command) as process:
         while not interrupt.came:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=0.5)
+                code = process.wait(timeout=0.5)
+                return code if code >= 0 else 128 - code
         process.terminate()
-        return 143 if process.wait() else 0
+        return _TERMINATED if process.wait() else 0
+
+
+def memory_kills(places: Iterable[Path] = _MEMORY_EVENTS) -> int | None:
+    """Return how many processes were killed for memory in this container; None: nobody counts."""
+    for place in places:
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            counts = dict(line.split() for line in place.read_text().splitlines())
+            return int(counts["oom_kill"])
+    return None
+
+
+def restarting(run: Callable[[int], int], kills: Callable[[], int | None] = memory_kills) -> None:
+    """Run something until it ends well; where a signal ends it, a few times from its checkpoint.
+
+    Args:
+        run: takes how often to halve what is computed at once, and returns an exit code.
+        kills: counts the processes that were killed for memory.
+
+    Raises:
+        ModelError: it ran out of host memory again and again.
+        SystemExit: it ended otherwise; refusals (2), SIGTERM and Ctrl-C are not tried again.
+    """
+    halvings = 0
+    for restart in range(_RESTARTS + 1):
+        before = kills()
+        code = run(halvings)
+        if not code:
+            return
+        if code <= 128 or code in (_INTERRUPTED, _TERMINATED):
+            raise SystemExit(code)
+        after = kills()
+        for_memory = code == _KILLED and (after is None or before != after)
+        why = f"was ended by {Signals(code - 128).name}"
+        if for_memory:
+            halvings += 1
+            why = "ran out of host memory and was killed (SIGKILL, 137)"
+        if restart < _RESTARTS:
+            how = ", with half as many tokens at once" if for_memory else ""
+            say(f"a process {why}: restart {restart + 1} of {_RESTARTS} from its checkpoint{how}")
+    if for_memory:
+        raise ModelError(
+            f"expected enough host memory, found too little in {_RESTARTS + 1} tries; "
+            "give the pod more (gpu_memory), or set device.micro_batch_tokens lower"
+        )
+    raise SystemExit(code)
 
 
 def launch(
     name: str,
     *,
-    inputs: Mapping[str, str | Path],
+    inputs: Mapping[str, Location],
     config: Mapping[str, Any],
-    out: str | Path,
+    out: Location,
     overrides: Mapping[str, Any] | None = None,
     store: str = "",
     processes: int = 1,
@@ -55,9 +106,10 @@ def launch(
     """Run a stage like `soda.run`, and end the process with one line and code 2 if it refuses.
 
     `overrides` are values over the config's, where they are not "". `store` takes the place of
-    SODA_STORE. With several processes, training runs under `accelerate
-    launch`; SODA_ACCELERATE holds other arguments for it, such as `--multi_gpu --num_processes 8`.
-    Without both, and for the other stages, this process does the work.
+    SODA_STORE. Training runs in a process of its own, or in several under `accelerate launch`:
+    SODA_ACCELERATE holds other arguments for it, such as `--multi_gpu --num_processes 8`. If a
+    process is lost, training goes on from its last checkpoint, a few times. For the other stages
+    this process does the work.
 
     Raises:
         SystemExit: the stage refused (code 2), or a launched process failed (its own code).
@@ -69,32 +121,47 @@ def launch(
         made = call.reuse()
         if made is not None:
             return made
-        arguments = os.environ.get("SODA_ACCELERATE")
-        if arguments is None and processes > 1:
-            arguments = f"--multi_gpu --num_processes {int(processes)}"
-        if arguments is None or call.stage.name not in _DISTRIBUTED:
+        if call.stage.name not in _IN_PROCESSES:
             return call.run()
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as recipe:
-            yaml.safe_dump({call.stage.name: dict(config)}, recipe)
-            recipe.flush()
-            command = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(arguments)]
-            command += ["-m", "soda", call.stage.name, "--recipe", recipe.name, "--out", str(out)]
-            for key, path in inputs.items():
-                command += [f"--{key}", str(path)]
-            code = _run(command)
-        if code:
-            raise SystemExit(code)
+        restarting(lambda halvings: _run_apart(call, config, inputs, out, processes, halvings))
         return call.stage.output.open(out)
     except SodaError as error:
         raise refuse(error) from None
 
 
+def _run_apart(
+    call: Call,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Location],
+    out: Location,
+    processes: int,
+    halvings: int,
+) -> int:
+    """Run a stage in processes of its own; return the exit code."""
+    name, device = call.stage.name, {**(config.get("device") or {})}
+    if halvings:
+        config = {**config, "device": {**device, "halvings": halvings}}
+    arguments = os.environ.get("SODA_ACCELERATE")
+    if arguments is None and processes > 1:
+        arguments = f"--multi_gpu --num_processes {int(processes)}"
+    command = [sys.executable]
+    if arguments is not None:
+        command += ["-m", "soda.training.run.workers", *shlex.split(arguments)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as recipe:
+        yaml.safe_dump({name: dict(config)}, recipe)
+        recipe.flush()
+        command += ["-m", "soda", name, "--recipe", recipe.name, "--out", str(out)]
+        for key, path in inputs.items():
+            command += [f"--{key}", str(path)]
+        return _run(command)
+
+
 def launch_on_nodes(
     name: str,
     *,
-    inputs: Mapping[str, str | Path],
+    inputs: Mapping[str, Location],
     config: Mapping[str, Any],
-    out: str | Path,
+    out: Location,
     store: str,
     **where: Any,
 ) -> Artifact:

@@ -1,13 +1,22 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere.
+
+What runs a step in a process of its own reads its plain lines with `share_done`, to draw the bar.
+"""
 
 import os
+import re
 import sys
 from typing import Any, TextIO
 
-__all__ = ["progress", "say"]
+__all__ = ["INTERVAL", "progress", "say", "share_done"]
 
-
+INTERVAL = "SODA_PROGRESS_SECONDS"  # the variable that says how long it is between two plain lines
 _QUIET = os.environ.get("RANK", "0") != "0"  # of processes that train together one speaks
+_FORM = (
+    "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_noinv_fmt}, {elapsed} elapsed, "
+    "{remaining} left{postfix}"
+)
+_DONE = re.compile(r": \S+/\S+.* \((\d+) %\), .* left")
 
 
 class _Lines:
@@ -32,25 +41,18 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
     """
     from tqdm import tqdm  # a tenth of a second, which `soda --help` saves
 
-    scale = unit == "B"
-    unit = unit if scale else f" {unit}"
-    if sys.stderr.isatty():
-        return tqdm(
-            desc=label, total=total, unit=unit, unit_scale=scale, initial=done, disable=_QUIET
-        )
-    form = "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
-    return tqdm(
-        desc=label,
-        total=total,
-        unit=unit,
-        unit_scale=scale,
-        initial=done,
-        bar_format=form,
-        mininterval=10,
-        miniters=1,
-        disable=_QUIET,
-        file=_Lines(sys.stderr),
-    )
+    how: dict[str, Any] = {"unit": unit if unit == "B" else f" {unit}", "unit_scale": unit == "B"}
+    if not sys.stderr.isatty():
+        interval = float(os.environ.get(INTERVAL) or 10)
+        how |= {"bar_format": _FORM, "mininterval": interval, "miniters": 1}
+        how |= {"file": _Lines(sys.stderr)}
+    return tqdm(desc=label, total=total, initial=done, disable=_QUIET, **how)
+
+
+def share_done(line: str) -> float | None:
+    """Return the share that a plain line of progress says is done, 0 to 1; None for other lines."""
+    found = _DONE.search(line)
+    return int(found[1]) / 100 if found else None
 
 
 def say(text: str) -> None:

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator
 
 __all__ = [
     "Message",
@@ -13,10 +16,12 @@ __all__ = [
     "Pair",
     "Prompt",
     "Response",
+    "Shard",
     "Split",
     "canonical",
     "digest",
     "normalized",
+    "part_of",
 ]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -27,6 +32,23 @@ Split = Literal["train", "validation", "test"]
 # How an answer ended. `answered`: the model stopped by itself. `truncated`: it hit the token limit.
 # `refused`: the API withheld it. `empty`: nothing but white space. `failed`: no answer was had.
 Outcome = Literal["answered", "truncated", "refused", "empty", "failed"]
+
+
+def _checked_shard(shard: str) -> str:
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
+    if not found or int(found[1]) > int(found[2]):
+        raise ValueError(f"expected a shard such as 2/8, found '{shard}'")
+    return shard
+
+
+# One machine's part of the rows: `2/8` is every eighth row from the second.
+Shard = Annotated[str, AfterValidator(_checked_shard)]
+
+
+def part_of(shard: str) -> slice:
+    """Return a shard's rows among all."""
+    first, _, of = shard.partition("/")
+    return slice(int(first) - 1, None, int(of))
 
 
 def canonical(value: Any) -> bytes:

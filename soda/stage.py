@@ -1,34 +1,21 @@
-"""The stages by name, and `run`, which is the only way any of them is called."""
+"""A stage by its name, and `run`, which is the only way any of them is called."""
 
 import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
-from soda.errors import ArtifactError, ConfigError
+from soda.errors import ArtifactError, ConfigError, KindError
 from soda.progress import say
-from soda.storage.places import local_folder
+from soda.stages import STAGES
+from soda.storage import Location, Place
 
-__all__ = ["STAGES", "Call", "Stage", "load_stage", "prepare", "run"]
-
-# In the order a pipeline runs them: name -> where its function is.
-STAGES = {
-    "prepare-prompts": "soda.stages.prepare_prompts:prepare_prompts",
-    "import-student": "soda.stages.import_student:import_student",
-    "teacher-gen": "soda.stages.teacher_gen:teacher_gen",
-    "snapshot": "soda.stages.snapshot:snapshot",
-    "pair-build": "soda.stages.pair_build:pair_build",
-    "train": "soda.stages.train:train",
-    "eval": "soda.stages.eval:evaluate",
-    "register": "soda.stages.register:register",
-    "compare": "soda.stages.compare:compare",
-}
+__all__ = ["Call", "Stage", "load_stage", "prepare", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +25,7 @@ class Stage:
     name: str
     function: Callable[..., Artifact]
     config: type[Config]
-    inputs: dict[str, type[Artifact]]
+    inputs: dict[str, tuple[type[Artifact], ...]]  # the kinds that each may be
     output: type[Artifact]
 
 
@@ -60,18 +47,20 @@ def load_stage(name: str) -> Stage:
         function=function,
         config=annotations.pop("config"),
         output=annotations.pop("return"),
-        inputs={key: kind for key, kind in annotations.items() if key != "out"},
+        inputs={
+            key: get_args(kind) or (kind,) for key, kind in annotations.items() if key != "out"
+        },
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A stage with everything it needs: opened inputs, checked config, the folder to make."""
+    """A stage with everything it needs: opened inputs, checked config, the place to fill."""
 
     stage: Stage
     inputs: dict[str, Artifact]
     config: Config
-    out: Path
+    out: Place
 
     def reuse(self) -> Artifact | None:
         """Return what the stage made before of the same code, config and inputs, if anything."""
@@ -82,13 +71,13 @@ class Call:
 
     def run(self) -> Artifact:
         """Run the stage."""
-        if (work_folder(self.out, self.config, self.inputs) / WORK).is_dir():
+        if (work_place(self.out, self.config, self.inputs).folder / WORK).is_dir():
             say(f"{self.stage.name}: going on where an earlier run stopped")
         return self.stage.function(**self.inputs, config=self.config, out=self.out)
 
 
 def prepare(
-    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
 ) -> Call:
     """Check everything that can be checked before a stage runs.
 
@@ -101,17 +90,28 @@ def prepare(
         raise ArtifactError(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
-    opened = {key: kind.open(inputs[key]) for key, kind in stage.inputs.items()}
-    return Call(stage, opened, stage.config.parse(config), local_folder(out))
+    opened = {key: _open(inputs[key], kinds) for key, kinds in stage.inputs.items()}
+    return Call(stage, opened, stage.config.parse(config), Place.of(out))
+
+
+def _open(place: Location, kinds: tuple[type[Artifact], ...]) -> Artifact:
+    """Open an artifact of one of some kinds."""
+    expected = "' or '".join(kind.kind for kind in kinds)
+    for kind in kinds:
+        try:
+            return kind.open(place)
+        except KindError as error:
+            found = error
+    raise KindError(str(found).replace(f"'{kinds[-1].kind}'", f"'{expected}'", 1))
 
 
 def run(
-    name: str, *, inputs: Mapping[str, str | Path], config: Mapping[str, Any], out: str | Path
+    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
 ) -> Artifact:
     """Run one stage, or return what it made before of the same code, config and inputs.
 
     Args:
-        name: a name from `STAGES`; `pair_build` and `pair-build` are the same.
+        name: a name from `soda.STAGES`; `pair_build` and `pair-build` are the same.
         inputs: for each input of the stage, the folder of a finished artifact.
         config: the stage's own values; what is left out has its default.
         out: the folder to make. It is whole, or it is not there.

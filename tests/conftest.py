@@ -1,8 +1,11 @@
 """What every test needs: no network, no teacher from outside, a store of its own."""
 
+import atexit
 import inspect
 import os
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,23 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def _import_this_checkout() -> None:
+    """Let this process and its children import what is here, whatever is installed."""
+    links = Path(tempfile.mkdtemp(prefix="soda-tests-"))
+    atexit.register(shutil.rmtree, links)
+    for name in ("components", "pipelines"):  # their names where they are installed
+        (links / f"soda_{name}").symlink_to(ROOT / name)
+    sys.path.insert(0, str(links))
+    others = filter(None, [os.environ.get("PYTHONPATH")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(links), str(ROOT), *others])
+
+
+_import_this_checkout()
 
 
 def _stack(context: int = 0) -> list[inspect.FrameInfo]:

@@ -15,14 +15,16 @@ import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict
 
-from components import images
-from pipelines import __main__ as command_line
-from pipelines.compile import PIPELINES, add_arguments, read_recipe
-from pipelines.distill import pipelines
-from pipelines.runs import prepare_run
-from pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
-from pipelines.submit import RunConfig, read_run
-from soda import cli
+import soda
+from soda.cli import TOOLS
+from soda.commands import run_stage
+from soda.stages import STAGES
+from soda_components import images
+from soda_pipelines.compile import PIPELINES, add_arguments, read_recipe
+from soda_pipelines.distill import pipelines
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
+from soda_pipelines.submit import RunConfig, read_run
 from tests.manifests.rendered import build
 
 ROOT = Path(__file__).parents[1]
@@ -199,23 +201,23 @@ def test_every_kustomization_in_an_example_builds(tmp_path):
 
 
 def commands(page):
-    """Return our own command lines in a page's code, without what a shell does with them."""
+    """Return the words after `soda` in a page's code, without what a shell does with them."""
     text = page.read_text().replace("\\\n", " ")
-    for line in re.findall(r"^ {4,}(\S.*)$", text, re.M):
-        started = re.search(r"(?:^|\s)(?:\S*python -m (pipelines|soda)|(soda)) (.*)", line)
-        if started and re.match(r"(\w+=\S+ )*(\S*python|soda) ", line):
-            program = started[1] or started[2]
-            yield program, shlex.split(re.split(r" [#|&]|;", started[3])[0])
+    for words in re.findall(r"^ {4,}(?:\w+=\S+ )*soda (\S.*)$", text, re.M):
+        yield shlex.split(re.split(r" [#|&]|;", words)[0])
 
 
-@pytest.mark.parametrize("page", OURS, ids=names)
+@pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_command_of_ours_is_one_that_its_parser_takes(page):
-    for program, words in commands(page):
-        known = command_line._COMMANDS if program == "pipelines" else cli._TOOLS
-        assert words[0] in known, words
+    found = list(commands(page))
+    assert found or page.name == "troubleshooting.md"
+    for name, *words in found:
         parser = argparse.ArgumentParser(exit_on_error=False)
-        importlib.import_module(known[words[0]][0]).add_arguments(parser)
-        parser.parse_args(words[1:])
+        if name in STAGES:
+            run_stage.add_arguments(parser, name)
+        else:
+            importlib.import_module(TOOLS[name][0]).add_arguments(parser)
+        parser.parse_args(words)
 
 
 def literals(node):
@@ -249,6 +251,13 @@ def test_every_quoted_message_is_one_that_the_code_can_say():
         assert len("".join(parts)) > 15, f"'{message}' could be anything"
         pattern = re.compile(".*".join(map(re.escape, parts)), re.S)
         assert any(map(pattern.search, messages())), f"nothing says '{message}'"
+
+
+def test_what_cannot_ask_for_the_version_names_the_right_one():
+    mention = r"(?:soda-[cg]pu:|/soda/.*\?ref=v|rev: v|/soda@v|newTag: )(\d+\.\d+\.\w+)"
+    pages = [*PAGES, *(ROOT / "manifests").rglob("*.yaml")]
+    found = [version for page in pages for version in re.findall(mention, page.read_text())]
+    assert len(found) > 15 and set(found) == {soda.__version__}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)

@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,16 +20,17 @@ LAYERS = [
     {"kubernetes"},
     {"stage"},
     {"stages"},
-    {"teacher", "evaluation", "registry"},
+    {"teacher", "evaluation", "registry", "judging", "audit"},
     {"training"},
     {"student"},
     {"endpoint"},
     {"artifacts"},
     {"storage"},
-    {"rows", "progress", "config", "lint"},
-    {"errors"},
+    {"rows", "progress", "config", "statistics"},
+    {"errors", "lint"},
 ]
-BESIDE = [{"teacher", "evaluation", "registry"}]
+BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}]
+ALONE = {*sys.stdlib_module_names, "yaml"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}
 HEAVY |= {"boto3", "botocore", "google", "kubernetes", "model_registry", "mr_openapi"}
 
@@ -39,7 +41,7 @@ def imports(tree, *, top_level):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            yield "." * node.level + (node.module or "")
 
 
 def names(path):
@@ -52,7 +54,9 @@ def test_imports_go_down_the_layers(path):
     found = set(imports(ast.parse(path.read_text()), top_level=False))
     assert "__future__" not in found, "annotations break component signatures"
     if parts[0] == "soda":
-        assert not {name for name in found if name.split(".")[0] in ("components", "pipelines")}
+        assert not {
+            name for name in found if name.split(".")[0] in ("soda_components", "soda_pipelines")
+        }
     if parts[0] != "soda" or parts[1] == "__init__":
         return
     mine = next(level for level, layer in enumerate(LAYERS) if parts[1] in layer)
@@ -62,6 +66,12 @@ def test_imports_go_down_the_layers(path):
             assert theirs >= mine, f"{name} is above"
             for room in BESIDE:
                 assert not {parts[1], target} <= room, f"{name} is beside"
+
+
+def test_lint_could_be_shipped_by_itself():
+    for path in (ROOT / "soda" / "lint").rglob("*.py"):
+        found = set(imports(ast.parse(path.read_text()), top_level=False))
+        assert all(name.startswith(".") or name.split(".")[0] in ALONE for name in found), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
@@ -93,3 +103,9 @@ def test_importing_soda_brings_in_nothing_heavy():
     code = f"import soda, soda.cli, sys; print(sorted({HEAVY!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_actions_of_others_are_pinned_by_digest():
+    files = [*(ROOT / ".github" / "workflows").iterdir(), ROOT / "action.yml"]
+    used = [each for file in files for each in re.findall(r"uses: (\S+)", file.read_text())]
+    assert used and all(re.fullmatch(r"[\w-]+/[\w/-]+@[0-9a-f]{40}", each) for each in used), used

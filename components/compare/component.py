@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["compare"]
 
@@ -30,7 +30,7 @@ def compare(
         summary: The comparison as a table.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch, show
+    from soda.launch import launch, show
 
     inputs = {"soda": soda.path, "seqkd": seqkd.path, "gad": gad.path}
     made = launch("compare", inputs=inputs, config=config, out=comparison.path, store=store)

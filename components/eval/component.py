@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["eval"]
 
@@ -36,7 +36,7 @@ def eval(
         answers: Checkable answers, right and wrong; rows before training, columns after.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch, show
+    from soda.launch import launch, show
 
     inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
     made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)

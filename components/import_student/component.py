@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["import_student"]
 
@@ -20,7 +20,7 @@ def import_student(
         model: The base student.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch("import-student", inputs={}, config=config, out=model.path, store=store)
     model.metadata.update(digest=made.digest, rows=made.manifest["rows"])

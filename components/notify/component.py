@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["notify"]
 
@@ -26,9 +26,9 @@ def notify(
         run: This run's id.
         ui_url: Address of Kubeflow's UI, for the link.
     """
-    from soda.commands.finish import finish
+    from soda.commands.notify import notify
 
-    finish(
+    notify(
         pipeline,
         state=status.state,
         error=status.error_message,

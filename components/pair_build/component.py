@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["pair_build"]
 
@@ -24,7 +24,7 @@ def pair_build(
         pairs: Preference pairs, which datasets and TRL load.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch(
         "pair-build",

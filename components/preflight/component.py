@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["preflight"]
 
@@ -39,7 +39,7 @@ def preflight(
         eval_config: Values of the stage eval.
         store: Where journals, unfinished work and finished artifacts lie.
         images: References that the steps will pull.
-        report: What was found, and what to mend.
+        report: What was found, and what to do about it.
         register_config: Values of the stage register; empty if nothing is registered.
         gpu_type: Resource name of the GPUs.
         gpu_count: GPUs for training.

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["prepare_prompts"]
 
@@ -20,7 +20,7 @@ def prepare_prompts(
         prompts: The prompts.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch("prepare-prompts", inputs={}, config=config, out=prompts.path, store=store)
     prompts.metadata.update(digest=made.digest, rows=made.manifest["rows"])

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["register"]
 
@@ -26,7 +26,7 @@ def register(
         card: The model card.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
-    from soda import launch, show
+    from soda.launch import launch, show
 
     inputs = {"model": model.path, "report": report.path}
     made = launch("register", inputs=inputs, config=config, out=registration.path, store=store)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["snapshot"]
 
@@ -29,7 +29,7 @@ def snapshot(
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
         shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch(
         "snapshot",

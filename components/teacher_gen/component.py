@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["teacher_gen"]
 
@@ -29,7 +29,7 @@ def teacher_gen(
         shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
         identity: Which teacher is behind the name; empty leaves it to the config.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch(
         "teacher-gen",

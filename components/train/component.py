@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["train"]
 
@@ -28,7 +28,7 @@ def train(
         gpus: How many processes share the work, a GPU each.
         overrides: Values over the config's, such as another method.
     """
-    from soda import launch
+    from soda.launch import launch
 
     made = launch(
         "train",

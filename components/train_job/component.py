@@ -2,12 +2,12 @@
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["train_job"]
 
 
-@dsl.component(base_image=images.CPU, install_kfp_package=False)
+@dsl.component(base_image=images.GPU, install_kfp_package=False)
 def train_job(
     pairs: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
@@ -27,7 +27,8 @@ def train_job(
 ):
     """Train the student on several nodes, as a TrainJob of the Kubeflow Trainer v2.
 
-    A task that is tried again finds the job it began; one that is cancelled deletes it.
+    A task that is tried again finds the job it began; one that is cancelled deletes it. It runs in
+    the nodes' image: a result's key holds the versions of the libraries that compute it.
 
     Args:
         pairs: Preference pairs.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components import images
+from .. import images
 
 __all__ = ["watch"]
 

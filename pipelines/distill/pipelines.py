@@ -5,9 +5,10 @@ from typing import Any
 
 from kfp import dsl
 
-from components.compare.component import compare
-from pipelines.distill.steps import Steps
-from pipelines.parameters import make_pipeline
+from soda_components.compare.component import compare
+
+from ..parameters import make_pipeline
+from .steps import Steps
 
 __all__ = ["PIPELINES", "build"]
 

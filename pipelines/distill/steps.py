@@ -6,20 +6,21 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from components import images
-from components.eval.component import eval as evaluate
-from components.import_student.component import import_student
-from components.notify.component import notify
-from components.pair_build.component import pair_build
-from components.preflight.component import preflight
-from components.prepare_prompts.component import prepare_prompts
-from components.register.component import register
-from components.snapshot.component import snapshot
-from components.teacher_gen.component import teacher_gen
-from components.train.component import train
-from components.train_job.component import train_job
-from components.watch.component import watch
-from pipelines.placement import Placement
+from soda_components import images
+from soda_components.eval.component import eval as evaluate
+from soda_components.import_student.component import import_student
+from soda_components.notify.component import notify
+from soda_components.pair_build.component import pair_build
+from soda_components.preflight.component import preflight
+from soda_components.prepare_prompts.component import prepare_prompts
+from soda_components.register.component import register
+from soda_components.snapshot.component import snapshot
+from soda_components.teacher_gen.component import teacher_gen
+from soda_components.train.component import train
+from soda_components.train_job.component import train_job
+from soda_components.watch.component import watch
+
+from ..placement import Placement
 
 __all__ = ["Made", "Steps"]
 
@@ -75,15 +76,9 @@ class Steps:
     def preflight(self, nodes: Any = 1) -> Any:
         """Return the step that looks at everything a run needs."""
         given = self.given
+        recipe = {key: each for key, each in vars(given).items() if key.startswith("recipe_")}
         task = preflight(
-            prepare_prompts_config=given.recipe_prepare_prompts,
-            import_student_config=given.recipe_import_student,
-            teacher_gen_config=given.recipe_teacher_gen,
-            snapshot_config=given.recipe_snapshot,
-            pair_build_config=given.recipe_pair_build,
-            train_config=given.recipe_train,
-            eval_config=given.recipe_eval,
-            **self._register_config(),
+            **{f"{key.removeprefix('recipe_')}_config": each for key, each in recipe.items()},
             store=given.store,
             images=given.images,
             gpu_type=given.gpu_type,
@@ -96,11 +91,6 @@ class Steps:
         self._teacher_key(task)
         self._hub_token(task)
         return self._acts(self.place.on_cpu(task), "Preflight")
-
-    def _register_config(self) -> dict[str, Any]:
-        """Return the values of register, if this pipeline registers."""
-        values = getattr(self.given, "recipe_register", None)
-        return {} if values is None else {"register_config": values}
 
     def watch(self) -> Any:
         """Return the step that looks at the teacher."""
@@ -124,9 +114,9 @@ class Steps:
         """
         given, place = self.given, self.place
         prompts = prepare_prompts(config=given.recipe_prepare_prompts, store=given.store)
-        self._hub_token(place.on_cpu(prompts.after(checked)))
+        self._hub_token(place.on_cpu(prompts.after(checked))).set_display_name("Prompts")
         base = import_student(config=given.recipe_import_student, store=given.store)
-        self._hub_token(place.on_cpu(base.after(checked)))
+        self._hub_token(place.on_cpu(base.after(checked))).set_display_name("Base student")
         asked = {"prompts": prompts.output, "config": given.recipe_teacher_gen}
         asked |= {"identity": identity}
         with dsl.ParallelFor(given.shards_teacher, name="teacher shards") as shard:
@@ -147,7 +137,7 @@ class Steps:
             config=given.recipe_pair_build,
             store=given.store,
         )
-        place.on_cpu(pairs)
+        place.on_cpu(pairs).set_display_name("Pairs")
         return Made(base, teacher, pairs)
 
     def train(self, made: Made, *, title: str = "Train", overrides: Any = None) -> Any:

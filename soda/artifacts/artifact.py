@@ -1,7 +1,6 @@
 """Artifacts: folders with a manifest, made in one step and never changed again."""
 
 import contextlib
-import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,51 +9,30 @@ from typing import Any, ClassVar, Self
 
 from soda import __version__, storage
 from soda.artifacts import publishing
+from soda.artifacts.keys import FORMAT, code_digest, module_of, run_key
 from soda.artifacts.publishing import MANIFEST
 from soda.artifacts.unfinished import Mirror
 from soda.artifacts.writer import WORK, Writer
 from soda.config import Config
-from soda.errors import ArtifactError, StorageError
+from soda.errors import ArtifactError, KindError, StorageError
 from soda.progress import say
 from soda.rows import digest
-from soda.storage.places import local_folder, remote_location, store_of
+from soda.storage import Location, Place
 
 __all__ = [
     "Artifact",
-    "code_version",
     "name_in_store",
-    "run_key",
-    "work_folder",
+    "work_place",
 ]
 
-FORMAT = 1
-_ASIDE = ("aside", "account")  # of a manifest: what a run was given and did that made no difference
+# Of a manifest: what a run was given and did that made no difference, and which code did it. A
+# stage whose code changed and whose result did not makes no later stage run again.
+_ASIDE = ("aside", "account", "soda", "key")
 
 
-@functools.cache
-def code_version() -> str:
-    """Return soda's version and a digest of its source, so that no cache outlives the code."""
-    root = Path(__file__).parents[1]
-    files = sorted(root.rglob("*.py"))
-    sources = {str(path.relative_to(root)): storage.file_digest(path) for path in files}
-    return f"{__version__}+{digest(sources)[:8]}"
-
-
-def run_key(config: Config, inputs: Mapping[str, "Artifact"]) -> str:
-    """Return the digest of all that decides a stage's result: code, config and inputs."""
-    return digest(
-        {
-            "stage": config.stage(),
-            "soda": code_version(),
-            "config": config.deciding(),
-            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
-        }
-    )
-
-
-def work_folder(out: Path, config: Config, inputs: Mapping[str, "Artifact"]) -> Path:
+def work_place(out: Place, config: Config, inputs: Mapping[str, "Artifact"]) -> Place:
     """Return where unfinished work on one result lies, whatever `out` it is for."""
-    return store_of(out) / WORK / f"{config.stage()}-{run_key(config, inputs)[:16]}"
+    return out.store() / WORK / f"{config.stage()}-{run_key(config, inputs)[:16]}"
 
 
 class Artifact:
@@ -73,16 +51,16 @@ class Artifact:
         return digest({key: value for key, value in self.manifest.items() if key not in _ASIDE})
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False) -> Self:
+    def open(cls, location: Location, *, verify: bool = False) -> Self:
         """Open a finished artifact; `verify` also reads every file and compares its checksum.
 
         Raises:
             ArtifactError: it is missing, unfinished, of another kind or format, or damaged.
             StorageError: it lies in object storage that cannot be reached.
         """
-        location, path = path, local_folder(path)
-        if storage.is_remote(location):
-            _bring(path)
+        place = Place.of(location)
+        _bring(place)
+        path = place.folder
         if not path.is_dir():
             raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
         try:
@@ -97,7 +75,7 @@ class Artifact:
         if version != FORMAT:
             raise ArtifactError(f"{path}: expected format {FORMAT}, found {version!r}")
         if manifest["kind"] != cls.kind:
-            raise ArtifactError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
+            raise KindError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
         for name, facts in manifest["files"].items():
             file = path / name
             size = file.stat().st_size if file.is_file() else None
@@ -111,20 +89,21 @@ class Artifact:
     @classmethod
     @contextlib.contextmanager
     def create(
-        cls, out: Path, *, config: Config, inputs: Mapping[str, "Artifact"]
+        cls, location: Location, *, config: Config, inputs: Mapping[str, "Artifact"]
     ) -> Iterator["Writer"]:
-        """Build an artifact beside the store and move it to `out` when it is whole.
+        """Build an artifact beside the store and move it to its place when it is whole.
 
-        If the block raises, `out` stays as it was; the writer's `work` folder stays for the next
-        try, under the run's key, and is removed once the artifact is finished.
+        If the block raises, the place stays as it was; the writer's `work` folder stays for the
+        next try, under the run's key, and is removed once the artifact is finished.
         """
-        key = run_key(config, inputs)
-        folder = work_folder(out, config, inputs)
+        out, key = Place.of(location), run_key(config, inputs)
+        work_at = work_place(out, config, inputs)
+        folder = work_at.folder
         place = _place_in_store(out, config.stage(), key) if cls.reusable else None
         with (
             storage.explain_os_errors(),
             storage.lock(folder / "lock"),
-            _unfinished(folder) as work,
+            _unfinished(work_at) as work,
         ):
             writer = Writer(folder, work)
             with writer.cleaning_up():
@@ -134,7 +113,7 @@ class Artifact:
                     "kind": cls.kind,
                     "format": FORMAT,
                     "stage": config.stage(),
-                    "soda": code_version(),
+                    "soda": f"{__version__}+{code_digest(module_of(config.stage()))[:8]}",
                     "key": key,
                     "config": config.deciding(),
                     "aside": config.set_aside(),
@@ -151,7 +130,7 @@ class Artifact:
                 storage.make_read_only(writer.path)
                 if place is not None:
                     cls._publish(writer.path, place, key)
-                    storage.link_tree(place, out)
+                    storage.link_tree(place.folder, out.folder)
                     cls._put(out, key)
                 else:
                     cls._publish(writer.path, out, key)
@@ -160,62 +139,65 @@ class Artifact:
             storage.remove_tree(folder)
 
     @classmethod
-    def reuse(cls, out: Path, *, config: Config, inputs: Mapping[str, "Artifact"]) -> Self | None:
+    def reuse(
+        cls, location: Location, *, config: Config, inputs: Mapping[str, "Artifact"]
+    ) -> Self | None:
         """Return what an earlier run made of the same code, config and inputs, if anything.
 
         Raises:
-            ArtifactError: `out` holds an artifact made of something else.
+            ArtifactError: at the location lies an artifact made of something else.
         """
-        key = run_key(config, inputs)
+        out, key = Place.of(location), run_key(config, inputs)
         _bring(out)
-        if (out / MANIFEST).is_file():
-            found = cls.open(out)
+        if (out.folder / MANIFEST).is_file():
+            found = cls.open(out.folder)
             if found.manifest["key"] != key:
                 raise ArtifactError(_taken(out, cls.kind))
             return found if cls.reusable else None
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        folder = out.folder
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ArtifactError(f"{out}: expected nothing there, found a file or folder")
         place = _place_in_store(out, config.stage(), key) if cls.reusable else None
         if place is None:
             return None
         _bring(place)
-        if not place.is_dir():
+        if not place.folder.is_dir():
             return None
         try:
-            cls.open(place, verify=True)
+            cls.open(place.folder, verify=True)
         except ArtifactError:
-            storage.remove_tree(place)  # damaged: make it again
+            storage.remove_tree(place.folder)  # damaged: make it again
             return None
         with storage.explain_os_errors():
-            storage.link_tree(place, out)
+            storage.link_tree(place.folder, out.folder)
             cls._put(out, key)
-        return cls.open(out)
+        return cls.open(out.folder)
 
     @classmethod
-    def _publish(cls, folder: Path, target: Path, key: str) -> None:
+    def _publish(cls, folder: Path, target: Place, key: str) -> None:
         """Move a finished folder to its place, unless another run has just put its equal there."""
         if not cls.reusable and cls._made_with(key, target):
-            storage.remove_tree(target)  # the same run's earlier result gives way
+            storage.remove_tree(target.folder)  # the same run's earlier result gives way
         try:
-            storage.publish(folder, target)
+            storage.publish(folder, target.folder)
         except StorageError:
             if not cls._made_with(key, target):
                 raise
         cls._put(target, key)
 
     @classmethod
-    def _put(cls, folder: Path, key: str) -> None:
-        """Put a finished folder where its place in object storage is, if that is its place."""
-        location = remote_location(folder)
-        if location is None or publishing.put(folder, location, replace=not cls.reusable):
+    def _put(cls, place: Place, key: str) -> None:
+        """Put a finished folder up, if its place is in object storage."""
+        if not place.remote or publishing.put(place, replace=not cls.reusable):
             return
-        publishing.get(location, folder)  # another run was first
-        if not cls._made_with(key, folder):
-            raise ArtifactError(_taken(location, cls.kind))
+        publishing.get(place)  # another run was first
+        if not cls._made_with(key, place):
+            raise ArtifactError(_taken(place, cls.kind))
 
     @classmethod
-    def _made_with(cls, key: str, out: Path) -> bool:
-        return (out / MANIFEST).is_file() and bool(cls.open(out).manifest["key"] == key)
+    def _made_with(cls, key: str, place: Place) -> bool:
+        folder = place.folder
+        return (folder / MANIFEST).is_file() and bool(cls.open(folder).manifest["key"] == key)
 
     def count(self, name: str) -> int:
         """Return how many rows of one file the manifest counts."""
@@ -230,40 +212,38 @@ class Artifact:
                 yield json.loads(line)
 
 
-def _taken(place: str | Path, kind: str) -> str:
+def _taken(place: Place, kind: str) -> str:
     return (
         f"{place}: expected nothing, or this run's own result, found a '{kind}' made with another "
         "config, input or version; choose another --out or remove it"
     )
 
 
-def _bring(folder: Path) -> None:
-    """Make a folder what its place in object storage is, if that is its place."""
-    location = remote_location(folder)
-    if location is not None and not publishing.get(location, folder):
-        storage.remove_tree(folder)
+def _bring(place: Place) -> None:
+    """Make the folder what is in object storage, if the place is there."""
+    if place.remote and not publishing.get(place):
+        storage.remove_tree(place.folder)
 
 
 @contextlib.contextmanager
-def _unfinished(folder: Path) -> Iterator[Mirror | None]:
+def _unfinished(place: Place) -> Iterator[Mirror | None]:
     """Hold the work on a result in object storage, and bring what was done of it before."""
-    location = remote_location(folder)
-    if location is None:
+    if not place.remote:
         yield None
         return
-    parent, _, name = location.rpartition(f"/{WORK}/")
-    with storage.hold(storage.open_store(f"{parent}/leases"), name) as lease:
-        mirror = Mirror(location, folder / WORK, lease.check)
+    name = place.folder.name
+    with storage.hold((place.parent.parent / "leases").open(), name) as lease:
+        mirror = Mirror(place.open(), place.folder / WORK, lease.check)
         if mirror.pull():
             say(f"{name}: going on with what another machine began")
         yield mirror
 
 
-def _place_in_store(out: Path, stage: str, key: str) -> Path | None:
+def _place_in_store(out: Place, stage: str, key: str) -> Place | None:
     """Return where a shared store keeps a finished artifact; there is none without SODA_STORE."""
     if "SODA_STORE" not in os.environ:
         return None
-    return store_of(out) / name_in_store(stage, key)
+    return out.store() / name_in_store(stage, key)
 
 
 def name_in_store(stage: str, key: str) -> str:

@@ -79,6 +79,16 @@ class Model(Artifact):
         """The digest of the weights alone."""
         return str(self.manifest["facts"]["weights_digest"])
 
+    @property
+    def base_weights_digest(self) -> str:
+        """The same of the student that was imported, before any training."""
+        return str(self.manifest["facts"].get("base_weights_digest", self.weights_digest))
+
+    @property
+    def trainings(self) -> list[dict[str, Any]]:
+        """What was done to the imported student, in order: method, values, rows, checkpoint."""
+        return list(self.manifest["facts"].get("trainings", []))
+
 
 class Report(Artifact):
     """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`."""

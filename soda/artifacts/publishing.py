@@ -9,11 +9,11 @@ one whose manifest comes first has won.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from soda import storage
 from soda.errors import ArtifactError, MissingObject, StorageError
+from soda.storage import Place
 
 __all__ = ["MANIFEST", "get", "put"]
 
@@ -24,18 +24,17 @@ def _version(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()[:16]
 
 
-def put(folder: Path, location: str, *, replace: bool = False) -> bool:
+def put(place: Place, *, replace: bool = False) -> bool:
     """Put a finished folder up; False if another one was there first, and has stayed.
 
     Args:
-        folder: the finished artifact.
-        location: where to.
-        replace: take the place of one that is there.
+        place: a place in object storage, with the finished artifact in its folder.
+        replace: overwrite one that is there.
     """
-    store = storage.open_store(location)
-    manifest = (folder / MANIFEST).read_bytes()
+    store = place.open()
+    manifest = (place.folder / MANIFEST).read_bytes()
     version = _version(manifest)
-    storage.upload_tree(folder, store, version, label=f"to {location}")
+    storage.upload_tree(place.folder, store, version, label=f"to {place}")
     if replace:
         store.write(MANIFEST, manifest)
     elif store.create(MANIFEST, manifest) is None:
@@ -46,13 +45,13 @@ def put(folder: Path, location: str, *, replace: bool = False) -> bool:
     return True
 
 
-def get(location: str, folder: Path) -> bool:
-    """Bring a finished artifact to a folder, every checksum compared; False if there is none.
+def get(place: Place) -> bool:
+    """Bring a finished artifact to the place's folder, checksums compared; False: there is none.
 
     Raises:
         ArtifactError: what is there is damaged.
     """
-    store = storage.open_store(location)
+    store, folder = place.open(), place.folder
     try:
         manifest, _ = store.read(MANIFEST)
     except MissingObject:
@@ -63,12 +62,12 @@ def get(location: str, folder: Path) -> bool:
     try:
         files: dict[str, Any] = dict(json.loads(manifest)["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{location}/{MANIFEST}: expected a manifest: {error!r}") from error
+        raise ArtifactError(f"{place}/{MANIFEST}: expected a manifest: {error!r}") from error
     unfinished = folder.with_name(f".{folder.name}.{version}")
     with storage.lock(unfinished.with_suffix(".lock")):
         storage.remove_tree(unfinished)
         try:
-            storage.download_tree(store, version, files, unfinished, label=f"from {location}")
+            storage.download_tree(store, version, files, unfinished, label=f"from {place}")
             for entry in store.list(f"{version}/"):  # logs have no checksum in the manifest
                 name = entry.name.removeprefix(f"{version}/")
                 if name not in files:

@@ -12,6 +12,7 @@ from typing import Any
 
 from soda import storage
 from soda.errors import MissingObject, StorageError
+from soda.storage import Store
 
 __all__ = ["Mirror"]
 
@@ -24,9 +25,9 @@ _SHARE = 0.1  # of the time may go into pushing
 class Mirror:
     """Keeps a folder here and a prefix of a store in step, for the one holder of its lease."""
 
-    def __init__(self, location: str, folder: Path, check: Callable[[], None]):
+    def __init__(self, store: Store, folder: Path, check: Callable[[], None]):
         self._check = check  # raises once the lease is lost
-        self._store = storage.open_store(location)
+        self._store = store
         self._folder = folder
         self._known = folder.parent / _KNOWN
         self._version: str | None = None

@@ -11,9 +11,9 @@ from soda.config import assign, load_recipe, parse_assignment
 from soda.endpoint.budget import USD
 from soda.endpoint.job import Job
 from soda.errors import ConfigError
-from soda.stage import STAGES
+from soda.stages import STAGES
 from soda.stages.teacher_gen import TeacherGenConfig, open_job, supplied_file
-from soda.storage.places import local_folder
+from soda.storage import Place
 from soda.teacher.supplied import Supplied
 
 __all__ = ["Measured", "Plan", "add_arguments", "make_plan", "run_command"]
@@ -174,7 +174,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     prompts = Prompts.open(arguments.prompts)
     with (
         contextlib.closing(Supplied(supplied_file(config))) as supplied,
-        open_job(prompts, config, supplied, local_folder(arguments.out)) as job,
+        open_job(prompts, config, supplied, Place.of(arguments.out)) as job,
     ):
         if arguments.ask:
             job.run(at_most=arguments.ask)

@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 from soda import storage
 from soda.config import Config, load_recipe
-from soda.errors import ConfigError, SodaError, StorageError
-from soda.kubernetes import checks
-from soda.kubernetes.checks import Gpus
-from soda.launch import refuse
+from soda.errors import ConfigError, SodaError, StorageError, refuse
+from soda.kubernetes.api import connect
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.train import TrainConfig
+from soda.storage import BUCKETS, Place
 from soda.teacher.identity import prove
 from soda.teacher.served import as_asked
 
@@ -45,7 +47,7 @@ class Check:
     name: str
     outcome: Literal["ok", "failed", "warning", "skipped"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 class _Skipped(Exception):  # noqa: N818 - it says what happened
@@ -74,28 +76,28 @@ def preflight(
     found = [_of_recipe(recipe, configs)]
     teacher, student = configs.get("teacher-gen"), configs.get("import-student")
     if isinstance(teacher, TeacherGenConfig):
-        found.append(_check("teacher", lambda: _teacher(teacher), _MENDS["teacher"]))
+        found.append(_check("teacher", lambda: _teacher(teacher), _FIXES["teacher"]))
     if isinstance(student, ImportStudentConfig):
-        found.append(_check("student", lambda: look_at_source(student), _MENDS["student"]))
+        found.append(_check("student", lambda: look_at_source(student), _FIXES["student"]))
     train = configs.get("train")
     if isinstance(train, TrainConfig):
         look = functools.partial(_processes, train, gpus)
-        found.append(_check("processes", look, _MENDS["processes"]))
+        found.append(_check("processes", look, _FIXES["processes"]))
     register = configs.get("register")
     registry = register.registry if isinstance(register, RegisterConfig) else ""
     for name, location in (("store", store), ("registry", registry)):
         if location:
-            found.append(_check(name, functools.partial(_writable, location), _MENDS["store"]))
+            found.append(_check(name, functools.partial(_writable, location), _FIXES["store"]))
     found += [
-        _check(f"image {reference}", functools.partial(_image, reference), _MENDS["image"])
+        _check(f"image {reference}", functools.partial(_image, reference), _FIXES["image"])
         for reference in images or []
     ]
     return found + list(_of_cluster(gpus, autoscaled))
 
 
-_MENDS = {
-    "teacher": "mend teacher-gen in the recipe, or the Secret that holds the key as api_key",
-    "student": "mend import-student in the recipe",
+_FIXES = {
+    "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
+    "student": "correct import-student in the recipe",
     "processes": "set gpu_count to 1, and train_nodes too",
     "store": "name a place where this service account may create objects",
     "image": "push the image, or compile with the reference that you have pushed",
@@ -106,13 +108,13 @@ _MENDS = {
 }
 
 
-def _check(name: str, look: Callable[[], str], mend: str) -> Check:
+def _check(name: str, look: Callable[[], str], fix: str) -> Check:
     try:
         return Check(name, "ok", look())
     except _Skipped as skipped:
         return Check(name, "skipped", str(skipped))
     except SodaError as error:
-        return Check(name, "failed", " ".join(str(error).split()), mend)
+        return Check(name, "failed", " ".join(str(error).split()), fix)
 
 
 def _of_recipe(recipe: Mapping[str, Mapping[str, Any]], configs: dict[str, Config]) -> Check:
@@ -123,7 +125,7 @@ def _of_recipe(recipe: Mapping[str, Mapping[str, Any]], configs: dict[str, Confi
         except SodaError as error:
             problems.append(str(error))
     if problems:
-        return Check("recipe", "failed", "; ".join(problems), "mend the recipe's values")
+        return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
     return Check("recipe", "ok", f"{len(configs)} stages")
 
 
@@ -150,73 +152,65 @@ def _processes(config: TrainConfig, gpus: Gpus) -> str:
 
 def _writable(location: str) -> str:
     """Create an object once, see that a second time is refused, and delete it."""
-    if not storage.is_remote(location) and "KUBERNETES_SERVICE_HOST" in os.environ:
-        place = storage.local_path(location).absolute()
-        if not any(each.is_mount() for each in (place, *place.parents[:-1])):
-            raise StorageError(
-                f"{location}: expected gs://, s3:// or a folder on a volume, found a folder of "
-                "this pod, which is lost with it"
-            )
-    made = _missing_folders(location)
-    store, folder = storage.open_store(location), f".preflight-{uuid.uuid4().hex}"
-    name = f"{folder}/object"
-    store.create(name, b"1")
+    place = Place.of(location)
+    folder = place.folder.absolute()
+    mounted = any(each.is_mount() for each in (folder, *folder.parents[:-1]))
+    if not (place.remote or mounted) and "KUBERNETES_SERVICE_HOST" in os.environ:
+        raise StorageError(
+            f"{location}: expected {BUCKETS}, or a folder on a volume, found a folder of this "
+            "pod, which is lost with it"
+        )
+    made = [] if place.remote else [one for one in (folder, *folder.parents) if not one.exists()]
+    store, name = place.open(), f".preflight-{uuid.uuid4().hex}"
+    store.create(f"{name}/object", b"1")
     try:
-        if store.create(name, b"2") is not None:
+        if store.create(f"{name}/object", b"2") is not None:
             raise StorageError(
                 f"{location}: expected create-once writes (If-None-Match), found an overwrite"
             )
     finally:
-        store.delete(name)
-        if not storage.is_remote(location):  # a lock lies beside the object
-            storage.remove_tree(storage.local_path(location) / folder)
+        store.delete(f"{name}/object")
+        if not place.remote:  # a lock lies beside the object
+            storage.remove_tree(folder / name)
             for each in made:
                 with contextlib.suppress(OSError):  # somebody else's by now
                     each.rmdir()
     return f"{location}: writable, with conditional writes"
 
 
-def _missing_folders(location: str) -> list[Path]:
-    """Return the folders that a write there will make, the innermost first."""
-    if storage.is_remote(location):
-        return []
-    place = storage.local_path(location).absolute()
-    return [each for each in (place, *place.parents) if not each.exists()]
-
-
 def _image(reference: str) -> str:
-    found = checks.image(reference)
+    found = image_digest(reference)
     if found is None:
         raise _Skipped("its registry wants credentials, which the nodes have")
     return found
 
 
 def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
-    connected = checks.connect()
+    connected = connect()
     if connected is None:
         yield Check("cluster", "skipped", "this is no pod of a cluster")
         return
     api, namespace = connected
-    nodes = _check("GPU nodes", lambda: checks.gpu_nodes(api, gpus), _MENDS["gpus"])
+    nodes = _check("GPU nodes", lambda: gpu_nodes(api, gpus), _FIXES["gpus"])
     if nodes.outcome == "failed" and autoscaled:
         nodes = Check(nodes.name, "warning", nodes.found, "the autoscaler has to add them")
     yield nodes
     wants = {
         f"{kind}{gpus.type}": str(gpus.count * gpus.nodes) for kind in ("requests.", "limits.")
     }
-    yield _check("quota", lambda: checks.quota(api, namespace, wants), _MENDS["quota"])
+    yield _check("quota", lambda: quota(api, namespace, wants), _FIXES["quota"])
     needs = _TRAINJOBS if gpus.nodes > 1 else []
     needs = [*needs, ("", "pods", "get"), ("argoproj.io", "workflowtaskresults", "create")]
-    look = lambda: checks.allowed(api, namespace, needs)  # noqa: E731
-    yield _check("permissions", look, _MENDS["permissions"])
+    look = lambda: allowed(api, namespace, needs)  # noqa: E731
+    yield _check("permissions", look, _FIXES["permissions"])
 
 
 def render(found: list[Check]) -> str:
     """Return the checks as a Markdown table."""
     marks = {"ok": "✓", "failed": "✗", "warning": "!", "skipped": "·"}
-    lines = ["| | check | found | to mend |", "|---|---|---|---|"]
+    lines = ["| | check | found | what to do |", "|---|---|---|---|"]
     for each in found:
-        cells = [each.name, each.found, each.mend]
+        cells = [each.name, each.found, each.fix]
         cells = [cell.replace("|", "\\|") for cell in cells]
         lines.append(f"| {marks[each.outcome]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -254,7 +248,7 @@ def preflight_step(
     for each in found:
         say(f"preflight: {each.outcome}: {each.name}: {each.found}")
         if each.outcome in ("failed", "warning"):
-            say(f"preflight:     to mend: {each.mend}")
+            say(f"preflight:     what to do: {each.fix}")
     try:
         refuse_failures(found)
     except SodaError as error:

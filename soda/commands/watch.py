@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from soda import storage
 from soda.config import load_recipe
 from soda.endpoint.waits import Waits
-from soda.errors import ConfigError, MissingObject, SodaError
-from soda.launch import refuse
+from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
 from soda.registry.remote import open_registry
 from soda.rows import digest
-from soda.stage import STAGES
+from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
+from soda.storage import Place
 from soda.teacher.fingerprint import Fingerprint
 from soda.teacher.identity import Look, difference, look_at
 
@@ -91,7 +90,7 @@ def watch(
 
 def release(name: str, store: str, run: str) -> None:
     """Let other runs have the teacher that this run took: it failed."""
-    shared, place = storage.open_store(store), _place(name)
+    shared, place = Place.of(store).open(), _place(name)
     try:
         data, version = shared.read(place)
     except MissingObject:
@@ -128,7 +127,7 @@ def _take(
     retry_hours: float | None,
 ) -> Watched:
     """Take the teacher for this run, unless another has it; None: even then."""
-    shared, place = storage.open_store(store), _place(name)
+    shared, place = Place.of(store).open(), _place(name)
     taken: dict[str, Any] = {
         "run": run,
         "at": time.time(),

@@ -192,7 +192,7 @@ class BatchApi:
                     if batch.get("status") in _ENDED:
                         await self._collect(underway.pop(name))
                 bar.total = sum(count.get("total", 0) for count in counts.values())
-                bar.set_postfix_str(f", {len(underway)} batches under way", refresh=False)
+                bar.set_postfix_str(f"{len(underway)} batches under way", refresh=False)
                 bar.update(sum(count.get("completed", 0) for count in counts.values()) - bar.n)
                 if underway:
                     await self._waits.sleep(self._waits.poll)

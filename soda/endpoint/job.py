@@ -257,7 +257,7 @@ class Job:
         paid = self.budget.usd + self.budget.usd_possibly_billed
         if self._rules.price:
             parts.append(f"${paid:.2f} of about ${paid / max(done, 1) * self.work.total:.2f}")
-        return ", " + ", ".join(parts)
+        return ", ".join(parts)
 
 
 def _counted(requests: Iterable[Request | None], bar: Any) -> Iterator[Request | None]:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from soda.endpoint.journal import Journal
 from soda.errors import MissingObject, StorageError
-from soda.storage import Store, hold, lock, open_store
-from soda.storage.places import remote_location
+from soda.storage import Place, Store, hold, lock
 
 __all__ = ["Upload", "open_journal"]
 
@@ -161,28 +160,28 @@ class Upload:
 
 
 @contextlib.contextmanager
-def open_journal(store: Path, name: str, share: str) -> Iterator[Journal]:
+def open_journal(store: Place, name: str, share: str) -> Iterator[Journal]:
     """Open a journal as the one writer for a share of the requests.
 
     Args:
-        store: the store's folder on this machine.
+        store: the store's place.
         name: the journal's folder: who asks, and whom: `teacher-gen/big-1f2e3d4c`.
         share: a name for the requests of this run.
 
     Raises:
         StorageError: another run asks the same share.
     """
-    folder = store / "journal" / name
-    remote = remote_location(store)
-    if remote is None:
+    place = store / "journal" / name
+    folder = place.folder
+    if not store.remote:
         with lock(folder / f".{share}.lock"), Journal(folder) as journal:
             yield journal
         return
     mine = folder / share
-    leases = open_store(f"{remote}/leases")
+    leases = (store / "leases").open()
     held = hold(leases, f"{name.replace('/', '-')}-{share}")
     with lock(folder / f".{share}.lock"), held as lease:
-        upload = Upload(open_store(f"{remote}/journal/{name}"), mine, lease.check)
+        upload = Upload(place.open(), mine, lease.check)
         upload.fetch()
         with Journal(mine, uploading=upload.running) as journal:
             yield journal

@@ -1,16 +1,13 @@
 """What is measured of answers, one number a prompt, and how sure we are of the mean."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from soda.rows import normalized
 
-__all__ = ["METRICS", "Metric", "compare", "holds_expected", "repeats", "rouge_l"]
+__all__ = ["CHANGES", "METRICS", "MODELS", "Metric", "holds_expected", "intervals", "rouge_l"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +28,15 @@ METRICS = {
     "repetitive": Metric("share of answers that repeat", "lower"),
 }
 
+# The models that are measured, by their keys in the figures.
+MODELS = {"before": "base", "warmed": "warmed up", "after": "student"}
+# From which model's figures to which: what all trainings changed, the warm-up, and what came after.
+CHANGES = {
+    "change": ("before", "after"),
+    "change_by_warm_up": ("before", "warmed"),
+    "change_since_warm_up": ("warmed", "after"),
+}
+
 
 def rouge_l(teacher: Sequence[str], answers: Sequence[str]) -> list[float]:
     """Return each answer's ROUGE-L F1 (Lin 2004) to the teacher's, 0 to 1."""
@@ -47,27 +53,30 @@ def holds_expected(expected: str, answer: str) -> bool:
     return re.search(rf"(?<!\w){wanted}(?!\w)", normalized(answer)) is not None
 
 
-def repeats(answer: str) -> bool:
-    """Say whether an answer goes in circles: some run of four words stands in it three times."""
-    words = normalized(answer).split()
-    runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return bool(runs) and max(runs.values()) >= 3
-
-
-def compare(
-    before: Sequence[float], after: Sequence[float], *, samples: int, seed: int
+def intervals(
+    measured: Mapping[str, Sequence[float]],
+    changes: Mapping[str, tuple[str, str]],
+    *,
+    samples: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
-    """Return the means before and after, and of the paired change, with 95 % intervals.
+    """Return the mean of every model's figures, and of every paired change, with a 95 % interval.
 
-    Percentile bootstrap over prompts (Efron 1979): the same prompts are drawn for all three.
+    Percentile bootstrap over prompts (Efron 1979): the same prompts are drawn for all.
+
+    Args:
+        measured: a model's figures by its name, prompt by prompt.
+        changes: from which model to which, by the name of the change.
     """
-    values = np.array([before, after, np.subtract(after, before)], dtype=float)
+    import numpy as np
+
+    series = {name: np.array(values, dtype=float) for name, values in measured.items()}
+    series |= {name: series[after] - series[before] for name, (before, after) in changes.items()}
+    values = np.stack(list(series.values()))
     draws = np.random.default_rng(seed).integers(values.shape[1], size=(samples, values.shape[1]))
     means = values[:, draws].mean(axis=2)
     lows, highs = np.percentile(means, [2.5, 97.5], axis=1)
     return {
         name: {"mean": float(mean), "low": float(low), "high": float(high)}
-        for name, mean, low, high in zip(
-            ("before", "after", "change"), values.mean(axis=1), lows, highs, strict=True
-        )
+        for name, mean, low, high in zip(series, values.mean(axis=1), lows, highs, strict=True)
     }

@@ -1,9 +1,11 @@
 """The report of one training: a page with plots and answers side by side, and a short table."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from soda.evaluation.templates import templates
+from soda.training.run.metrics import CheckFigures, Row, StepFigures
 
 __all__ = ["render_html", "render_markdown"]
 
@@ -17,18 +19,25 @@ _number, _signed = "{:z.3f}".format, "{:+z.3f}".format  # z: never -0.000
 
 
 def render_html(
-    figures: dict[str, Any], samples: list[dict[str, Any]], curve: list[dict[str, Any]]
+    figures: dict[str, Any], samples: list[dict[str, Any]], curves: list[list[Row]]
 ) -> str:
-    """Return the whole report as one page that fetches nothing and runs no script."""
+    """Return the whole report as one page that fetches nothing and runs no script.
+
+    Args:
+        figures: what eval found; of two models, or with the warmed-up one of three.
+        samples: the answers side by side.
+        curves: the rows of each training's metrics, in order.
+    """
     environment = templates(autoescape=True)  # answers are whatever a model wrote
     environment.filters |= {"number": _number, "signed": _signed, "judge": _judge, "plot": _plot}
     headline, details = _verdict(figures)
     page = environment.get_template("report.html.j2").render(
         **figures,
+        changes=_changes(figures),
         headline=headline,
         details=details,
         samples=samples,
-        charts=_charts(curve),
+        charts=[chart for curve in curves for chart in _charts(curve)],
         marks=MARKS,
     )
     return page.encode(errors="replace").decode()  # JSON can hold half a character, UTF-8 cannot
@@ -37,24 +46,33 @@ def render_html(
 def render_markdown(figures: dict[str, Any]) -> str:
     """Return the verdict, the metrics and the dropped rows as GitHub's markdown."""
     headline, details = _verdict(figures)
-    table = ["| metric | before | after | change (95 % interval) | |", "|---|--:|--:|--:|---|"]
+    models, changes = figures["models"], _changes(figures)
+    heads = ["metric", *models.values(), *(f"{text} (95 % interval)" for text in changes.values())]
+    table = [f"| {' | '.join(heads)} | |", f"|---|{'--:|' * (len(heads) - 1)}---|"]
     for metric in figures["metrics"].values():
-        change, outcome = metric["change"], _judge(metric)
-        table.append(
-            f"| {metric['label']} "
-            f"| {_number(metric['before']['mean'])} | {_number(metric['after']['mean'])} "
-            f"| {_signed(change['mean'])} ({_signed(change['low'])} to {_signed(change['high'])}) "
-            f"| {MARKS[outcome]} {outcome} |"
-        )
+        outcome = _judge(metric)
+        cells = [metric["label"], *(_number(metric[name]["mean"]) for name in models)]
+        cells += [_interval(metric[name]) for name in changes]
+        table.append(f"| {' | '.join(cells)} | {MARKS[outcome]} {outcome} |")
     rows = figures["rows"]
     drops = ", ".join(f"{count} `{why}`" for why, count in rows["drops"].items()) or "none"
     kept = f"{rows['prompts']} prompts gave {rows['pairs']} pairs. Dropped: {drops}."
     return "\n\n".join([f"**{headline}** {' '.join(details)}", "\n".join(table), kept]) + "\n"
 
 
-def _judge(metric: dict[str, Any]) -> str:
+def _changes(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the changes to show; what the warm-up did follows from them."""
+    shown = {"change": "change from base", "change_since_warm_up": "change since the warm-up"}
+    return shown if "warmed" in figures["models"] else {"change": "change"}
+
+
+def _interval(change: dict[str, float]) -> str:
+    return f"{_signed(change['mean'])} ({_signed(change['low'])} to {_signed(change['high'])})"
+
+
+def _judge(metric: dict[str, Any], change: str = "change") -> str:
     """Say what came of a metric; only an interval clear of zero counts."""
-    low, high = metric["change"]["low"], metric["change"]["high"]
+    low, high = metric[change]["low"], metric[change]["high"]
     if metric["better"] == "none":
         return "not judged"
     if not (low > 0 or high < 0):
@@ -64,19 +82,35 @@ def _judge(metric: dict[str, Any]) -> str:
 
 def _verdict(figures: dict[str, Any]) -> tuple[str, list[str]]:
     """Return what the figures say: one sentence, and the sentences that explain it."""
-    found: dict[str, list[str]] = {outcome: [] for outcome in MARKS}
-    for metric in figures["metrics"].values():
-        found[_judge(metric)].append(f"{metric['label']} ({_signed(metric['change']['mean'])})")
-    judged = len(figures["metrics"]) - len(found["not judged"])
-    better, worse = len(found["better"]), len(found["worse"])
+    found = _outcomes(figures, "change")
     details = [
         f"Measured on {figures['prompts']} {figures['split']} prompts; a change counts only where "
         "its 95 % interval is clear of zero."
     ]
     details += [f"{key.capitalize()}: {'; '.join(names)}." for key, names in found.items() if names]
-    if figures["train"]["stopped_early"]:
-        details.append(f"Training stopped early: {figures['train']['stopped_early']}.")
-    return f"Better on {better} of {judged} metrics, worse on {worse or 'none'}.", details
+    if "warmed" in figures["models"]:
+        since = _outcomes(figures, "change_since_warm_up")
+        details.append(f"Since the warm-up alone: {_score(since)}.")
+    for training in figures["trainings"]:
+        if training["stopped_early"]:
+            method = training["method"]
+            details.append(f"Training ({method}) stopped early: {training['stopped_early']}.")
+    return f"{_score(found).capitalize()}.", details
+
+
+def _outcomes(figures: dict[str, Any], change: str) -> dict[str, list[str]]:
+    """Return the metrics by what came of them."""
+    found: dict[str, list[str]] = {outcome: [] for outcome in MARKS}
+    for metric in figures["metrics"].values():
+        mean = _signed(metric[change]["mean"])
+        found[_judge(metric, change)].append(f"{metric['label']} ({mean})")
+    return found
+
+
+def _score(found: dict[str, list[str]]) -> str:
+    judged = sum(len(names) for outcome, names in found.items() if outcome != "not judged")
+    worse = len(found["worse"]) or "none"
+    return f"better on {len(found['better'])} of {judged} metrics, worse on {worse}"
 
 
 def _plot(change: dict[str, float]) -> dict[str, float]:
@@ -85,27 +119,36 @@ def _plot(change: dict[str, float]) -> dict[str, float]:
     return {key: round(60 + 52 * value / reach, 1) for key, value in change.items()}
 
 
-def _charts(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return, for each phase of training, a chart of the loss and one of the rewards."""
+def _charts(curve: list[Row]) -> list[dict[str, Any]]:
+    """Return, for each phase, a chart of the loss, of the rewards, and of validation."""
     charts = []
-    phases = {(row["phase"], row["name"].removesuffix("-check")) for row in curve}
-    for number, phase in sorted(phases):
-        mine = [row for row in curve if row["phase"] == number]
-        steps = [row for row in mine if row["name"] == phase]
-        checks = [row for row in mine if row["name"] == f"{phase}-check"]
-        rewards = {
-            "chosen": _line(steps, "chosen_reward"),
-            "rejected": _line(steps, "rejected_reward"),
-            "chosen, validation": _line(checks, "chosen_reward"),
+    for number, phase in sorted({(row.position.phase, row.name) for row in curve}):
+        mine = [row for row in curve if row.position.phase == number]
+        steps = {
+            row.position.step: row.figures for row in mine if isinstance(row.figures, StepFigures)
         }
-        charts.append(_chart(f"{phase}: loss", {"training": _line(steps, "loss")}))
+        checks = {
+            row.position.step: row.figures for row in mine if isinstance(row.figures, CheckFigures)
+        }
+        rewards = {
+            side: _line({step: found.means.get(f"{side}_reward") for step, found in steps.items()})
+            for side in ("chosen", "rejected")
+        }
+        rewards["chosen, validation"] = _line(
+            {step: found.chosen_reward for step, found in checks.items()}
+        )
+        loss = _line({step: found.loss for step, found in steps.items()})
+        logp = _line({step: found.chosen_logp for step, found in checks.items()})
+        charts.append(_chart(f"{phase}: loss", {"training": loss}))
         charts.append(_chart(f"{phase}: rewards", rewards))
+        title = f"{phase}: log-likelihood of the teacher's answers"
+        charts.append(_chart(title, {"chosen, validation": logp}))
     return [chart for chart in charts if chart["lines"]]
 
 
-def _line(rows: list[dict[str, Any]], key: str) -> Line:
+def _line(values: Mapping[int, float | None]) -> Line:
     """Return a figure by step; a long noisy line is averaged, so that it stays readable."""
-    line = [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
+    line = [(step, y) for step, y in values.items() if y is not None and math.isfinite(y)]
     size = math.ceil(len(line) / POINTS) or 1
     groups = [line[start : start + size] for start in range(0, len(line), size)]
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soda.artifacts.artifact import name_in_store, run_key
+from soda.artifacts.artifact import name_in_store
+from soda.artifacts.keys import run_key
 from soda.errors import ClusterError
-from soda.kubernetes.checks import connect, reason_of
+from soda.kubernetes.api import OutOfReach, ask, connect
 from soda.progress import say
 from soda.stage import Call
-from soda.storage import is_remote
+from soda.storage import Place
 from soda.training.run.interrupt import listen
 
 __all__ = ["Nodes", "job_of", "run_job"]
@@ -23,7 +24,6 @@ __all__ = ["Nodes", "job_of", "run_job"]
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 POLL_SECONDS = 10.0
 _MISSES = 30  # looks in a row that fail before a training of days is given up by its watcher
-_TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     Raises:
         ClusterError: the store is no volume, which the nodes have to share for checkpoints.
     """
-    if is_remote(store):
+    if Place.of(store).remote:
         raise ClusterError(
             f"store: expected a folder on a volume that all nodes share, found {store}"
         )
@@ -124,7 +124,7 @@ def run_job(job: dict[str, Any]) -> None:
     def delete() -> None:
         # In the foreground: it is there until its pods have saved their state and are gone.
         call = jobs.delete_namespaced_custom_object
-        _forgive(404, call, *place, name, propagation_policy="Foreground")
+        ask(call, *place, name, none_for=404, propagation_policy="Foreground")
 
     with listen() as interrupt:
         while True:
@@ -133,8 +133,8 @@ def run_job(job: dict[str, Any]) -> None:
                 delete()
                 raise SystemExit(143)
             try:
-                found = _forgive(404, jobs.get_namespaced_custom_object, *place, name)
-            except _OutOfReach:
+                found = ask(jobs.get_namespaced_custom_object, *place, name, none_for=404)
+            except OutOfReach:
                 misses += 1
                 if misses > _MISSES:
                     raise
@@ -142,7 +142,7 @@ def run_job(job: dict[str, Any]) -> None:
                 continue
             misses = 0
             if found is None:
-                _forgive(409, jobs.create_namespaced_custom_object, *place, job)
+                ask(jobs.create_namespaced_custom_object, *place, job, none_for=409)
                 state = "Created"  # by another run, if there is one by now
                 continue
             earlier, (state, reason) = state, _state(found)
@@ -160,10 +160,6 @@ def run_job(job: dict[str, Any]) -> None:
                 delete()
                 state = ""
             _wait(interrupt, POLL_SECONDS)
-
-
-class _OutOfReach(ClusterError):  # noqa: N818 - it says what happened
-    """The API server did not answer, or was not well: that may pass."""
 
 
 def _state(job: Mapping[str, Any]) -> tuple[str, str]:
@@ -184,20 +180,3 @@ def _wait(interrupt: Any, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and not interrupt.came:
         time.sleep(min(0.2, seconds))
-
-
-def _forgive(status: int, call: Any, *arguments: Any, **named: Any) -> dict[str, Any] | None:
-    """Make a call of the API; None for one status that is no fault here."""
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        found: dict[str, Any] = call(*arguments, _request_timeout=_TIMEOUT_SECONDS, **named)
-        return found
-    except ApiException as error:
-        if error.status == status:
-            return None
-        kind = _OutOfReach if error.status >= 500 else ClusterError
-        raise kind(f"train: Kubernetes refused {call.__name__}: {reason_of(error)}") from error
-    except HTTPError as error:
-        raise _OutOfReach(f"train: Kubernetes cannot be reached: {error}") from error

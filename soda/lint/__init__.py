@@ -1,8 +1,9 @@
 """Checks on a compiled pipeline that `kfp dsl compile` does not make."""
 
-from soda.lint.check import lint
-from soda.lint.findings import Finding
-from soda.lint.rules import RULES
-from soda.lint.source import load
+__version__ = "0.1.0"
+
+from .check import lint, load
+from .findings import Finding
+from .rules import RULES
 
 __all__ = ["RULES", "Finding", "lint", "load"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from soda.lint.spec import Place, Spec
+from .spec import TARGETS, Place, Spec, Target
 
 __all__ = ["SEVERITIES", "Fault", "Faults", "Finding", "Rule", "Severity"]
 
@@ -18,7 +18,7 @@ class Fault:
 
     place: Place
     message: str
-    mend: str = ""  # where it is not the rule's own
+    fix: str = ""  # where it is not the rule's own
 
 
 Faults = Iterator[Fault]
@@ -31,19 +31,21 @@ class Rule:
     id: str
     severity: Severity
     summary: str  # one line: what goes wrong
-    mend: str  # what to call in kfp
+    fix: str  # what to call in kfp
     check: Callable[[Spec], Faults]  # its docstring is the longer explanation
+    targets: tuple[Target, ...] = TARGETS  # where it is true
+    style: bool = False  # good practice that most pipelines leave out: one line for a spec
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: where it is, what is wrong and how to mend it."""
+    """One fault: where it is, what is wrong and how to fix it."""
 
     rule: str
     severity: Severity
     place: str
     message: str
-    mend: str
+    fix: str
     file: str = ""
     line: int = 0  # 0: not known
     suppressed: str | None = None  # the reason that was given

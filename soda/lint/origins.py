@@ -1,6 +1,6 @@
 """Where a value comes from, through every group of tasks in between."""
 
-from soda.lint.spec import Spec, Task
+from .spec import Spec, Task
 
 __all__ = ["origins"]
 

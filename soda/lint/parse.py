@@ -3,72 +3,52 @@
 from collections.abc import Iterator
 from typing import Any
 
-from soda.errors import ConfigError
-from soda.lint.shape import PIPELINE, PLATFORM, fit
-from soda.lint.spec import Component, Executor, Input, Output, Place, Spec, Task, Tree
+from .find import Found, find
+from .guess import guess
+from .shape import Keys, Misfit, fit
+from .source import Source
+from .spec import NOTHING, Component, Executor, Input, Output, Place, Spec, Task, Tree
 
-__all__ = ["holds_pipeline", "parse"]
+__all__ = ["parse"]
 
-
-def holds_pipeline(document: Any) -> bool:
-    """Tell whether a document is a pipeline, or a manifest with one."""
-    return any(True for _ in _pipelines(document))
-
-
-def _pipelines(document: Any) -> Iterator[tuple[Tree, tuple[str, ...], Any]]:
-    """Yield pipelines, the keys that lead to them, and a manifest's own platform settings."""
-    if not isinstance(document, dict):
-        return
-    if isinstance(document.get("root"), dict) and "dag" in document["root"]:
-        yield document, (), None
-    body = document.get("spec") if document.get("kind") == "PipelineVersion" else None
-    if isinstance(body, dict) and holds_pipeline(body.get("pipelineSpec")):
-        yield body["pipelineSpec"], ("spec", "pipelineSpec"), body.get("platformSpec") or {}
+_KINDS = ("container", "importer", "resolver", "customJob")
 
 
-def parse(documents: list[Any], allow_images: tuple[str, ...] = ()) -> list[Spec]:
-    """Return every pipeline among the documents.
+def parse(source: Source, allow_images: tuple[str, ...] = ()) -> list[Spec]:
+    """Return every pipeline in a file.
 
     Raises:
-        ConfigError: there is none, or a part of one has another form than KFP's.
+        NoPipelineError: there is none.
     """
-    shared = [(i, d) for i, d in enumerate(documents) if isinstance(d, dict) and "platforms" in d]
-    found = []
-    for index, document in enumerate(documents):
-        for pipeline, keys, platform in _pipelines(document):
-            start = (str(index), *keys)
-            where: tuple[str, ...] = (str(index), "spec", "platformSpec")
-            if platform is None:
-                platform = shared[0][1] if shared else {}
-                where = (str(shared[0][0]),) if shared else ()
-            pipeline, platform = fit(pipeline, PIPELINE), fit(platform, PLATFORM)
-            found.append(_spec(pipeline, start, platform, where, allow_images))
-    if not found:
-        raise ConfigError("expected a compiled pipeline, found no 'root' with a 'dag'")
-    return found
+    found, surplus = find(source.documents)
+    specs = []
+    for index, each in enumerate(found):
+        places = [each.keys, *([each.platform_keys] if each.platform_keys else [])]
+        repeated = [k for k, _ in source.repeated if any(k[: len(p)] == p for p in places)]
+        specs.append(_spec(each, repeated, [] if index else surplus, allow_images))
+    return specs
 
 
 def _spec(
-    pipeline: Tree,
-    start: tuple[str, ...],
-    platform: Tree,
-    where: tuple[str, ...],
+    found: Found,
+    repeated: list[Keys],
+    surplus: list[tuple[str, Keys]],
     allow_images: tuple[str, ...],
 ) -> Spec:
-    settings: dict[str, tuple[Place, Tree]] = {}
-    for name, tree in platform.get("platforms", {}).items():
-        for label, each in tree.get("deploymentSpec", {}).get("executors", {}).items():
-            keys = (*where, "platforms", name, "deploymentSpec", "executors", label)
-            settings[label] = Place(label, keys), each
-    executors = pipeline.get("deploymentSpec", {}).get("executors", {})
-    bodies = {"root": pipeline["root"], **pipeline.get("components", {})}
+    misfits: list[Misfit] = []
+    start = found.keys
+    pipeline = fit(found.pipeline, "PipelineSpec", start, misfits)
+    deployment = _key(found.pipeline, "deploymentSpec", "deployment_spec")
+    executors = fit(
+        pipeline.get("deploymentSpec", {}),
+        "PipelineDeploymentConfig",
+        (*start, deployment),
+        misfits,
+        loose=True,
+    ).get("executors", {})
+    settings = dict(_settings(found, misfits))
+    components = _components(pipeline, start)
     information = pipeline.get("pipelineInfo", {})
-    components = {
-        name: _component(
-            name, body, (*start, *(("root",) if name == "root" else ("components", name)))
-        )
-        for name, body in bodies.items()
-    }
     callers: dict[str, list[Task]] = {}
     for component in components.values():
         for task in component.tasks.values():
@@ -76,49 +56,91 @@ def _spec(
     return Spec(
         name=information.get("name", ""),
         place=Place("root", (*start, "pipelineInfo")),
+        whole=Place("root", start),
+        tree=found.pipeline,
+        version=pipeline.get("schemaVersion", ""),
         description=information.get("description", ""),
         components=components,
         executors={
             label: _executor(
-                Place(label, (*start, "deploymentSpec", "executors", label)),
+                Place(label, (*start, deployment, "executors", label)),
                 body["container"],
-                settings[label][1] if label in settings else {},
+                settings.get(label, (Place(label, start), {})),
             )
             for label, body in executors.items()
             # The driver makes and deletes volumes by itself: no image of this name exists.
             if "container" in body
             and not body["container"].get("image", "").startswith("argostub/")
         },
-        labels=set(executors),
+        kinds={
+            label: "volume"
+            if body.get("container", {}).get("image", "").startswith("argostub/")
+            else next((kind for kind in _KINDS if kind in body), "")
+            for label, body in executors.items()
+        },
         settings={label: place for label, (place, _) in settings.items()},
+        misfits=misfits,
+        repeated=repeated,
+        surplus=surplus,
+        target=guess(pipeline, executors, bool(settings), found.around),
         allow_images=allow_images,
         callers=callers,
     )
 
 
-def _executor(place: Place, container: Tree, platform: Tree) -> Executor:
+def _key(tree: Tree, *names: str) -> str:
+    return next((name for name in names if name in tree), names[0])
+
+
+def _settings(found: Found, misfits: list[Misfit]) -> Iterator[tuple[str, tuple[Place, Tree]]]:
+    """Yield the Kubernetes settings of every executor that has any."""
+    platforms = fit(found.platform, "PlatformSpec", found.platform_keys, misfits)
+    for name, platform in platforms.get("platforms", {}).items():
+        for label, tree in platform.get("deploymentSpec", {}).get("executors", {}).items():
+            keys = (*found.platform_keys, "platforms", name, "deploymentSpec", "executors", label)
+            if name == "kubernetes":
+                tree = fit(tree, "KubernetesExecutorConfig", keys, misfits)
+            yield label, (Place(label, keys), tree if name == "kubernetes" else {})
+
+
+def _components(pipeline: Tree, start: Keys) -> dict[str, Component]:
+    """Return the components that run; KFP never looks at the others."""
+    bodies = pipeline.get("components", {})
+    components = {"root": _component("root", pipeline.get("root", {}), (*start, "root"))}
+    waiting = [components["root"]]
+    while waiting:
+        for task in waiting.pop().tasks.values():
+            name = task.component
+            if name in bodies and name not in components:
+                components[name] = _component(name, bodies[name], (*start, "components", name))
+                waiting.append(components[name])
+    return components
+
+
+def _executor(place: Place, container: Tree, settings: tuple[Place, Tree]) -> Executor:
     return Executor(
         place=place,
+        settings=settings[0],
         image=container.get("image", ""),
         command=container.get("command", []),
         args=container.get("args", []),
         env={e.get("name", ""): e.get("value", "") for e in container.get("env", [])},
         resources=container.get("resources", {}),
-        platform=platform,
+        platform=settings[1],
     )
 
 
-def _component(name: str, body: Tree, keys: tuple[str, ...]) -> Component:
+def _component(name: str, body: Tree, keys: Keys) -> Component:
     dag = body.get("dag", {})
-    definitions = body.get("inputDefinitions", {})
-    produced = body.get("outputDefinitions", {})
+    given, made = body.get("inputDefinitions", {}), body.get("outputDefinitions", {})
+    types = {n: d.get("parameterType", "") for n, d in made.get("parameters", {}).items()}
     return Component(
         name=name,
         place=Place(name, keys),
         executor=body.get("executorLabel", ""),
-        parameters=definitions.get("parameters", {}),
-        artifacts=definitions.get("artifacts", {}),
-        produces={each for kind in produced.values() for each in kind},
+        parameters=given.get("parameters", {}),
+        artifacts=given.get("artifacts", {}),
+        makes=dict.fromkeys(made.get("artifacts", {}), "") | types,
         tasks={
             each: _task(Place(f"{name}/{each}", (*keys, "dag", "tasks", each)), name, each, task)
             for each, task in dag.get("tasks", {}).items()
@@ -135,38 +157,51 @@ def _component(name: str, body: Tree, keys: tuple[str, ...]) -> Component:
 def _task(place: Place, around: str, name: str, task: Tree) -> Task:
     iterator = task.get("parameterIterator") or task.get("artifactIterator", {})
     items = iterator.get("items", {})
-    trigger = task.get("triggerPolicy", {})
-    caching = task.get("cachingOptions", {})
+    trigger, caching = task.get("triggerPolicy", {}), task.get("cachingOptions", {})
+    inputs = task.get("inputs", {})
     return Task(
         place=place,
         name=name,
+        title=task.get("taskInfo", {}).get("name", ""),
         component=task.get("componentRef", {}).get("name", ""),
         around=around,
         inputs={
-            each: _input(tree)
-            for kind in task.get("inputs", {}).values()
-            for each, tree in kind.items()
+            each: _input(tree, kind == "artifacts")
+            for kind in ("artifacts", "parameters")
+            for each, tree in inputs.get(kind, {}).items()
         },
         after=set(task.get("dependentTasks", [])),
         condition=trigger.get("condition", ""),
         item=iterator.get("itemInput", ""),
         items=items.get("inputParameter", items.get("inputArtifact", "")),
-        retries="retryPolicy" in task,
+        constants=items.get("raw", ""),
+        over_artifacts="artifactIterator" in task,
+        retries=_whole(task["retryPolicy"].get("maxRetryCount")) if "retryPolicy" in task else None,
         cached=bool(caching.get("enableCache")),
         cache_key=caching.get("cacheKey", ""),
         always=trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED",
     )
 
 
-def _input(tree: Tree) -> Input:
+def _whole(value: Any) -> int:
+    return int(value or 0)
+
+
+def _input(tree: Tree, artifact: bool) -> Input:
     made = tree.get("taskOutputParameter") or tree.get("taskOutputArtifact", {})
     status = tree.get("taskFinalStatus", {})
+    value = tree.get("runtimeValue", {})
+    constant = value.get("constant", NOTHING)
+    for kind in ("stringValue", "intValue", "doubleValue"):  # of schema 2.0.0
+        constant = value.get("constantValue", {}).get(kind, constant)
     return Input(
         around=tree.get("componentInputParameter") or tree.get("componentInputArtifact") or "",
         producer=made.get("producerTask", status.get("producerTask", "")),
         output=made.get("outputParameterKey", made.get("outputArtifactKey", "")),
         status=bool(status),
-        constant=tree.get("runtimeValue", {}).get("constant"),
+        constant=constant,
+        selected="parameterExpressionSelector" in tree,
+        artifact=artifact,
     )
 
 

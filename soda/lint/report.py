@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from soda.lint.findings import SEVERITIES, Finding, Rule
-from soda.lint.rules import RULES
+from . import __version__
+from .findings import SEVERITIES, Finding, Rule
+from .rules import RULES
 
 __all__ = ["REPORTS", "explain", "list_rules"]
 
+_HOME = "https://github.com/soda-distill/soda"
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -24,9 +26,13 @@ def list_rules() -> str:
 
 def explain(rule: Rule) -> str:
     """Return all that is known of a rule."""
-    return (
-        f"{rule.id} ({rule.severity}): {rule.summary}\n\n{getdoc(rule.check)}\n\nMend: {rule.mend}"
-    )
+    first = f"{rule.id} ({rule.severity}): {rule.summary}"
+    return f"{first}\n\n{getdoc(rule.check)}\n\n{_where(rule)}\nFix: {rule.fix}"
+
+
+def _where(rule: Rule) -> str:
+    shown = "; one line for a spec, unless --style or --select asks for it" * rule.style
+    return f"True of: {', '.join(rule.targets)}{shown}"
 
 
 def _counts(findings: list[Finding]) -> dict[str, int]:
@@ -41,8 +47,9 @@ def _text(findings: list[Finding]) -> str:
     lines = []
     for each in findings:
         if each.suppressed is None:
-            where = f"{each.file}:{each.line}: {each.severity} {each.rule}"
-            lines += [f"{where}: {each.place}: {each.message}", f"    {each.mend}"]
+            line = f":{each.line}" if each.line else ""
+            where = f"{each.file}{line}: {each.severity} {each.rule}"
+            lines += [f"{where}: {each.place}: {each.message}", f"    {each.fix}"]
     counts = _counts(findings)
     words = [
         f"{n} {word}{'s' * (n != 1 and word != 'suppressed')}" for word, n in counts.items() if n
@@ -58,13 +65,16 @@ def _json(findings: list[Finding]) -> str:
 def _sarif(findings: list[Finding]) -> str:
     order = list(RULES)
     driver = {
-        "name": "kfp-spec-lint",
+        "name": "soda-lint",
+        "version": __version__,
+        "informationUri": _HOME,
         "rules": [
             {
                 "id": rule.id,
                 "shortDescription": {"text": rule.summary},
                 "fullDescription": {"text": getdoc(rule.check)},
-                "help": {"text": rule.mend},
+                "help": {"text": rule.fix},
+                "helpUri": f"{_HOME}/blob/main/docs/lint.md",
                 "defaultConfiguration": {"level": rule.severity},
             }
             for rule in RULES.values()
@@ -86,7 +96,7 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": finding.severity,
-        "message": {"text": f"{finding.place}: {finding.message}; {finding.mend}"},
+        "message": {"text": f"{finding.place}: {finding.message}; {finding.fix}"},
         "locations": [
             {
                 "physicalLocation": {
@@ -108,7 +118,7 @@ def _github(findings: list[Finding]) -> str:
     words = {"error": "error", "warning": "warning", "note": "notice"}
     return "\n".join(
         f"::{words[f.severity]} file={_property(f.file)},line={max(f.line, 1)},"
-        f"title={_property(f.rule)}::{_data(f'{f.place}: {f.message}; {f.mend}')}"
+        f"title={_property(f.rule)}::{_data(f'{f.place}: {f.message}; {f.fix}')}"
         for f in findings
         if f.suppressed is None
     )

@@ -1,24 +1,18 @@
-"""The text of a spec -> its documents, and the line of everything in them."""
+"""A file -> its documents, and the line of everything in them."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from soda.errors import ConfigError
-from soda.lint.parse import holds_pipeline
-from soda.lint.spec import Tree
+from .errors import LintError
+from .jsontext import read_json
+from .shape import Keys, camel
+from .yamltext import Repeated, read_yaml
 
-try:
-    from yaml import CSafeLoader as _Loader  # five times as fast, where PyYAML has it
-except ImportError:
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
-
-__all__ = ["Keys", "Source", "load", "read"]
-
-Keys = tuple[str, ...]  # the number of the document, then keys and indices
+__all__ = ["Source", "read"]
 
 
 @dataclass(frozen=True)
@@ -27,59 +21,51 @@ class Source:
 
     name: str
     documents: list[Any]
-    lines: dict[Keys, int]
+    lines: dict[Keys, int] = field(default_factory=dict)
+    repeated: list[Repeated] = field(default_factory=list)  # keys that stand twice in a mapping
 
     def line(self, path: Keys) -> int:
-        """Return the line of a path, or of the nearest thing around it."""
-        while path and path not in self.lines:
+        """Return the line of a path, or of the nearest thing around it; 0 without lines."""
+        if not self.lines:
+            return 0
+        while path:
+            for spelled in (path, tuple(map(_snake, path)), tuple(map(camel, path))):
+                if spelled in self.lines:
+                    return self.lines[spelled]
             path = path[:-1]
-        return self.lines.get(path, 1)
+        return 1
 
 
-def load(path: Path) -> list[Tree]:
-    """Read the documents of a compiled pipeline: KFP's own YAML or Kubernetes manifests.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML or holds no pipeline.
-    """
-    source = read(str(path))
-    documents = [document for document in source.documents if isinstance(document, dict)]
-    if not any(holds_pipeline(document) for document in documents):
-        raise ConfigError(f"{path}: expected a compiled pipeline, found no 'root' with a 'dag'")
-    return documents
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
 def read(name: str) -> Source:
     """Read the YAML or JSON in a file, or on standard input for '-'.
 
     Raises:
-        ConfigError: the file is missing or is not YAML.
+        LintError: the file is missing, or is neither.
     """
+    shown = "<stdin>" if name == "-" else name
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        loader = _Loader(text)
-        documents: list[Any] = []
-        lines: dict[Keys, int] = {}
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None
-            _mark(node, (str(len(documents)),), lines)
-            documents.append(loader.construct_document(node))
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = data.decode("utf-8-sig")
+        documents, lines, repeated = _documents(text)
     except OSError as error:
-        raise ConfigError(f"{name}: expected a pipeline, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{name}: expected YAML, found {' '.join(str(error).split())}") from error
-    return Source("<stdin>" if name == "-" else name, documents, lines)
+        raise LintError(f"{shown}: expected a pipeline, found {error.strerror}") from error
+    except ValueError as error:  # of a name with a NUL, and of text that is not UTF-8
+        raise LintError(f"{shown}: expected UTF-8 text: {error}") from error
+    except yaml.YAMLError as error:
+        raise LintError(f"{shown}: expected YAML: {' '.join(str(error).split())}") from error
+    except LintError as error:
+        raise LintError(f"{shown}: {error}") from error
+    return Source(shown, documents, lines, repeated)
 
 
-def _mark(node: yaml.Node, path: Keys, lines: dict[Keys, int]) -> None:
-    """Note where each key and each item of a list begins."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, str(key.value))
-            lines[below] = key.start_mark.line + 1
-            _mark(value, below, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _mark(value, (*path, str(index)), lines)
+def _documents(text: str) -> tuple[list[Any], dict[Keys, int], list[Repeated]]:
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return read_json(text)
+        except ValueError:
+            pass  # YAML may begin so too
+    return read_yaml(text)

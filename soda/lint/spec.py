@@ -4,22 +4,31 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from .shape import Keys, Misfit
 
 __all__ = [
+    "NOTHING",
+    "PARAMETER",
+    "TARGETS",
     "Component",
     "Executor",
     "Input",
     "Output",
     "Place",
     "Spec",
+    "Target",
     "Task",
     "Tree",
 ]
 
 Tree = dict[str, Any]
+Target = Literal["kfp", "vertex", "local"]
+TARGETS: tuple[Target, ...] = ("kfp", "vertex", "local")
 
-_PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]")
+NOTHING = object()  # no constant at all; None is one
+PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class Place:
     """What a finding names, and the keys that lead there in the file."""
 
     name: str
-    keys: tuple[str, ...]
+    keys: Keys
 
     def at(self, *keys: str) -> "Place":
         """Return a place further in, under the same name."""
@@ -42,7 +51,9 @@ class Input:
     producer: str = ""  # or the task
     output: str = ""  # and which of its outputs
     status: bool = False  # or how that task ended
-    constant: Any = None  # or a value
+    constant: Any = NOTHING  # or a value
+    selected: bool = False  # a part of that, by an expression
+    artifact: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class Executor:
     """What runs in a pod, and the platform's settings for it."""
 
     place: Place
+    settings: Place  # where the platform's settings are
     image: str
     command: list[str]
     args: list[str]
@@ -67,16 +79,28 @@ class Executor:
     platform: Tree
 
     @property
-    def accelerated(self) -> bool:
-        """Whether it asks for a GPU or its like."""
-        accelerator = self.resources.get("accelerator") or {}
-        return str(accelerator.get("resourceCount", accelerator.get("count", 0))) != "0"
+    def source(self) -> str:
+        """The source code of a lightweight Python component, or ''."""
+        python = "--function_to_execute" in self.args and self.command
+        return self.command[-1] if python else ""
+
+    @property
+    def words(self) -> list[str]:
+        """The command and its arguments, but for a component's source."""
+        return (self.command[:-1] if self.source else self.command) + self.args
+
+    @property
+    def accelerator(self) -> str:
+        """The type of accelerator that it asks for, or ''; of one that a parameter names, that."""
+        wanted = self.resources.get("accelerator", {})
+        count = str(wanted.get("resourceCount") or wanted.get("count") or "0")
+        return str(wanted.get("resourceType") or wanted.get("type") or "") if count != "0" else ""
 
     @property
     def reads(self) -> set[str]:
         """The inputs that its image, resources and platform settings read."""
         tree = [self.image, self.resources, self.platform]
-        return set(_PLACEHOLDER.findall(json.dumps(tree, default=str)))
+        return set(PARAMETER.findall(json.dumps(tree, default=str)))
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,7 @@ class Task:
 
     place: Place
     name: str
+    title: str
     component: str
     around: str  # the component that holds it
     inputs: dict[str, Input]
@@ -92,7 +117,9 @@ class Task:
     condition: str
     item: str  # of a loop: the input that holds the item
     items: str  # of a loop: the input that holds the list, '' for a constant
-    retries: bool
+    constants: str  # of a loop over constants: their JSON
+    over_artifacts: bool  # it is a loop over artifacts
+    retries: int | None  # None: nothing is said about retries
     cached: bool
     cache_key: str
     always: bool  # it runs even where a task before it failed
@@ -107,7 +134,7 @@ class Component:
     executor: str
     parameters: dict[str, Tree]
     artifacts: dict[str, Tree]
-    produces: set[str]
+    makes: dict[str, str]  # its outputs, and the types of those that are parameters
     tasks: dict[str, Task]
     outputs: list[Output]
 
@@ -122,12 +149,19 @@ class Spec:
     """One compiled pipeline or component."""
 
     name: str
-    place: Place
+    place: Place  # of the pipeline's name and description
+    whole: Place
+    tree: Tree  # as it was read
+    version: str  # of the schema
     description: str
-    components: dict[str, Component]  # 'root' among them
+    components: dict[str, Component]  # those that run, 'root' among them
     executors: dict[str, Executor]  # those that start a pod: no importer, no volume of KFP's own
-    labels: set[str]  # of all executors
+    kinds: dict[str, str]  # of all executors
     settings: dict[str, Place]  # what the platform has settings for
+    misfits: list[Misfit]
+    repeated: list[Keys]  # keys that stand twice
+    surplus: list[tuple[str, Keys]]  # further documents of a kind that KFP takes one of
+    target: Target  # that it seems to be made for
     allow_images: tuple[str, ...] = ()
     callers: dict[str, list[Task]] = field(default_factory=dict)  # component -> tasks that run it
 
@@ -153,6 +187,11 @@ class Spec:
     def is_component(self) -> bool:
         """Whether it is one component, compiled by itself: nothing can be set on its task yet."""
         return [task.name for task in self.root.tasks.values()] == [self.name] and not self.settings
+
+    def kind(self, task: Task) -> str:
+        """Return what kind of executor a task has: 'container', 'importer', ...; '' for none."""
+        component = self.components.get(task.component)
+        return self.kinds.get(component.executor, "") if component else ""
 
     def groups(self, task: Task) -> list[Task]:
         """Return the tasks around a task: conditions, loops, exit handlers, pipelines."""

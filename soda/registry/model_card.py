@@ -1,7 +1,7 @@
 """The model card: lineage and figures -> Markdown with the hub's front matter."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["render_card"]
@@ -9,19 +9,27 @@ __all__ = ["render_card"]
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [distillation, {method}]
+tags: [distillation, {tags}]
 ---
 
 # {name}
 
-A small student distilled from `{teacher}` with {how}
+A small student distilled from `{teacher}`.
+
+## How
+
+{how}
+
+| student | sha256 of the weights |
+| --- | --- |
+{weights}
 
 ## Held-out figures
 
 Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
 
-| metric | before | after | change |
-| --- | --- | --- | --- |
+| metric | {models} | change from base |
+| --- | {lines}--- |
 {rows}
 
 ## Use
@@ -46,34 +54,61 @@ faults and the base's. The terms of teacher and base model apply.
 """
 
 _HOW = {
-    "soda": "SODA (arXiv 2604.03873): the teacher's answers are chosen, the base\n"
-    "student's own answers, sampled once before training, are rejected, and {sft}{loss}\n"
-    "trains the student on those pairs.",
-    "seqkd": "SeqKD: fine-tuning on the teacher's answers.",
-    "gad": "GAD (arXiv 2511.10643): {sft}a discriminator learns to tell\n"
-    "the teacher's answers from the student's, and GRPO trains the student to pass.",
+    "sft": "Fine-tuning on the teacher's answers (SFT){alone}.",
+    "dpo": "Preference training against the student it starts from, which is the frozen\n"
+    "reference: the teacher's answers are chosen; the untouched base student's own, sampled once\n"
+    "before any training, are rejected. The loss is {loss}.",
+    "gad": "GAD (arXiv 2511.10643): after a warm-up on the teacher's answers a discriminator\n"
+    "learns to tell them from the student's, and GRPO trains the student to pass.",
 }
+_SYMBOLS = {"before": "q_0", "warmed": "q_w", "after": "q_theta"}
 
 
 def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Return the card of one registered version."""
-    train = lineage["train_config"]
-    sft = f"{train['sft_epochs']} epoch(s) of SFT, then " if train["sft_epochs"] else ""
-    how = _HOW[train["method"]].format(sft=sft, loss=train["loss"].upper())
+    trainings, weights = lineage["trainings"], lineage["weights"]
+    models = figures["models"]
+    methods = [training["method"] for training in trainings]
     return _CARD.format(
         name=lineage["name"],
         teacher=lineage["teacher"]["model"],
-        method=train["method"],
-        how=how,
+        tags=", ".join(methods) or "untrained",
+        how=_how(trainings),
+        weights="\n".join(
+            f"| {text}, {_SYMBOLS[name]} | `{weights[name]}` |" for name, text in models.items()
+        ),
         prompts=figures["prompts"],
         split=figures["split"],
-        rows="\n".join(_row(metric) for metric in figures["metrics"].values()),
+        models=" | ".join(models.values()),
+        lines="--- | " * len(models),
+        rows="\n".join(_row(metric, models) for metric in figures["metrics"].values()),
         lineage=json.dumps(lineage, indent=2, sort_keys=True),
     )
 
 
-def _row(metric: Mapping[str, Any]) -> str:
-    before, after = metric["before"]["mean"], metric["after"]["mean"]
+def _how(trainings: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was done to the base student, step by step."""
+    steps = []
+    for number, training in enumerate(trainings, start=1):
+        loss = training["loss"]["source"] if training["loss"] else ""
+        alone = ", which alone is SeqKD" if len(trainings) == 1 else ": the warm-up"
+        text = _HOW[training["method"]].format(loss=loss, alone=alone)
+        checkpoint = training["checkpoint"]
+        logp = checkpoint["validation_logp"]
+        found = "" if logp is None else f" ({logp:.3f} nats a token on validation)"
+        steps.append(
+            f"{number}. {text} {training['epochs']} epoch(s) over {training['train_rows']} rows,\n"
+            f"   peak rate {training['learning_rate']:g}, batch {training['batch_size']}. It ends "
+            f"with the checkpoint of step\n   {checkpoint['step']} of {checkpoint['steps']}, "
+            f"chosen by {checkpoint['chosen_by']}{found}."
+        )
+    if [training["method"] for training in trainings] == ["sft", "dpo"]:
+        steps.insert(0, "SODA (arXiv 2604.03873), in two trainings:\n")
+    return "\n".join(steps) or "It is the base student as it was imported."
+
+
+def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:
     change = metric["change"]
     interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
-    return f"| {metric['label']} | {before:.3f} | {after:.3f} | {interval} |"
+    means = " | ".join(f"{metric[name]['mean']:.3f}" for name in models)
+    return f"| {metric['label']} | {means} | {interval} |"

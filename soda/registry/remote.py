@@ -14,6 +14,7 @@ from typing import Any
 from soda import storage
 from soda.errors import MissingObject
 from soda.registry.local import Registry, fill
+from soda.storage import Place
 
 __all__ = ["RemoteRegistry", "open_registry"]
 
@@ -22,7 +23,7 @@ class RemoteRegistry:
     """The registry under one prefix of a bucket; several processes may add to it at once."""
 
     def __init__(self, location: str):
-        self._store = storage.open_store(location)
+        self._store = Place.of(location).open()
 
     def version_folder(self, name: str, version: int) -> str:
         """Return where a version lies."""
@@ -79,6 +80,5 @@ class RemoteRegistry:
 
 def open_registry(location: str) -> Registry | RemoteRegistry:
     """Return the registry at a location."""
-    if storage.is_remote(location):
-        return RemoteRegistry(location)
-    return Registry(storage.local_path(location))
+    place = Place.of(location)
+    return RemoteRegistry(location) if place.remote else Registry(place.folder)

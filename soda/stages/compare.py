@@ -1,18 +1,18 @@
-"""Put SODA, SeqKD and GAD side by side, as the paper does: what each gained, and what it took."""
+"""Put SODA, SeqKD and GAD side by side: what each gained, and what it took."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from soda.artifacts.kinds import Comparison, Report
 from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import DataError
-from soda.evaluation.templates import templates
+from soda.evaluation.comparison import render_comparison
+from soda.storage import Place
 
 __all__ = ["CompareConfig", "compare"]
 
-_SAME = ("split", "prompts", "teacher", "base_weights_digest")  # of what is compared
+_SAME = ("split", "prompts", "teacher")  # of what is compared
 _MEASURED = {"teacher": "teacher answers", "pairs": "pairs"}  # by input of eval
 _UNKNOWN = {"train_seconds": 0.0, "peak_memory_gib": 0.0}
 _METHODS = {"soda": "SODA", "seqkd": "SeqKD", "gad": "GAD"}
@@ -23,7 +23,7 @@ class CompareConfig(Config):
 
 
 def compare(
-    *, soda: Report, seqkd: Report, gad: Report, config: CompareConfig, out: Path
+    *, soda: Report, seqkd: Report, gad: Report, config: CompareConfig, out: Place
 ) -> Comparison:
     """Compare three trainings of one base student on the same held-out prompts.
 
@@ -55,8 +55,8 @@ def compare(
             "teacher": figures["soda"]["teacher"]["model"],
         }
         (writer.path / LOGS).mkdir()
-        for name in Comparison.PAGES:
-            (writer.path / name).write_text(_render(name, page), encoding="utf-8")
+        for name, text in render_comparison(page).items():
+            (writer.path / LOGS / name).write_text(text, encoding="utf-8")
     return Comparison.open(out)
 
 
@@ -66,6 +66,7 @@ def _measured(report: Report) -> dict[str, Any]:
     return {
         **{key: figures[key] for key in _SAME},
         **{text: manifest["inputs"].get(key) for key, text in _MEASURED.items()},
+        "base student": figures["weights"]["before"],
         "config of eval": manifest["config"],
     }
 
@@ -99,8 +100,3 @@ def _costs(costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
         }
         for key, label in labels.items()
     ]
-
-
-def _render(name: str, page: dict[str, Any]) -> str:
-    environment = templates(autoescape=name.endswith(".html"))
-    return environment.get_template(f"{Path(name).name}.j2").render(**page)

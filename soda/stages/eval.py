@@ -1,7 +1,6 @@
-"""Measure the student before and after training."""
+"""Measure the student before training, after its warm-up, and after training."""
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,11 +11,13 @@ from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import METRICS, compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import CHANGES, METRICS, MODELS, holds_expected, intervals, rouge_l
 from soda.evaluation.report import render_html, render_markdown
 from soda.progress import progress, say
 from soda.rows import Pair, Response
+from soda.storage import Place
 from soda.student.chat import ChatFormat
+from soda.training.run.metrics import Row, StepFigures, read_rows
 
 __all__ = ["EvalConfig", "evaluate"]
 
@@ -43,17 +44,20 @@ class EvalConfig(Config):
 def evaluate(
     *,
     model: Model,
+    warmed: Model,
     base: Model,
     teacher: Responses,
     pairs: Pairs,
     config: EvalConfig,
-    out: Path,
+    out: Place,
 ) -> Report:
-    """Measure the student before and after training, on held-out prompts.
+    """Measure the base student, the warmed-up one and the trained one, on held-out prompts.
 
     Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
-    accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat:
-    each before, after and as paired change, with a bootstrap 95 % interval. Then lm-eval's tasks.
+    accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat: for
+    each model, and as paired changes between them, with bootstrap 95 % intervals. Then lm-eval's
+    tasks. `warmed` is the student that the last training started from; where it is the base, or
+    the trained student itself, two models are compared.
     """
     check_tasks(config.lm_eval_tasks)
     rows = [
@@ -64,16 +68,21 @@ def evaluate(
     held_out = list(pairs.rows(config.split))
     if not rows:
         raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
-    inputs = {"model": model, "base": base, "teacher": teacher, "pairs": pairs}
+    inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
+    models = {"before": base, "warmed": warmed, "after": model}
+    if warmed.weights_digest in (base.weights_digest, model.weights_digest):
+        del models["warmed"]
     with Report.create(out, config=config, inputs=inputs) as writer:
-        before = _measure(writer, "before", base, rows, held_out, config)
-        after = _measure(writer, "after", model, rows, held_out, config)
-        figures = _figures(before, after, rows, held_out, config)
-        figures |= _lineage(model, teacher, pairs)
-        samples = [_sample(row, before, after) for row in rows]
-        curve = _curve(model)
-        _write(writer, figures, samples, curve)
-        _write_logs(writer, teacher, curve)
+        measured = {
+            name: _measure(writer, name, each, rows, held_out, config)
+            for name, each in models.items()
+        }
+        figures = _figures(measured, rows, held_out, config)
+        figures |= _lineage(models, teacher, pairs)
+        samples = [_sample(row, measured) for row in rows]
+        curves = [_curve(each) for name, each in models.items() if name != "before"]
+        _write(writer, figures, samples, curves)
+        _write_logs(writer, teacher, curves)
     return Report.open(out)
 
 
@@ -134,7 +143,7 @@ def _answers(
         found["rouge_l"][key] = score
         found["length_ratio"][key] = answer.tokens / theirs
         found["stopped"][key] = float(answer.stopped)
-        found["repetitive"][key] = float(repeats(answer.text))
+        found["repetitive"][key] = float(answer.repeats)
         if row.prompt.expected is not None:
             found["exact_match"][key] = float(holds_expected(row.prompt.expected, answer.text))
     return found
@@ -144,19 +153,12 @@ def _likelihoods(
     model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
 ) -> Measured:
     """Return the log-probability a token of teacher answers, and which pairs are preferred."""
-    from soda.training.model.examples import Example, tokenize
+    from soda.training.model.examples import Example, answered, tokenize
     from soda.training.model.policy import Policy
     from soda.training.model.processes import Processes
     from soda.training.objectives.reference import logps_of_answers
 
-    whole = [
-        Example.of(
-            row.prompt.id,
-            chat.prompt_ids(row.prompt.messages),
-            chat.answer_ids(row.text, stopped=True),
-        )
-        for row in rows
-    ]
+    whole = [answered(row, chat) for row in rows]
     both = [tokenize(pair, chat) for pair in pairs]
     policy = Policy(model, chat.pad, max(map(len, whole + both)))
     bar = progress(f"eval: {name}: likelihoods", total=len(rows) + len(pairs), unit="answers")
@@ -177,23 +179,23 @@ def _likelihoods(
 
 
 def _figures(
-    before: Measured,
-    after: Measured,
-    rows: list[Response],
-    pairs: list[Pair],
-    config: EvalConfig,
+    measured: dict[str, Measured], rows: list[Response], pairs: list[Pair], config: EvalConfig
 ) -> dict[str, Any]:
+    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
     metrics = {}
     for name, metric in METRICS.items():
-        keys = list(before[name])
+        keys = list(measured["before"][name])
         if keys:
             metrics[name] = {
                 "label": metric.label,
                 "better": metric.better,
                 "count": len(keys),
-                **compare(
-                    [before[name][key] for key in keys],
-                    [after[name][key] for key in keys],
+                **intervals(
+                    {
+                        model: [found[name][key] for key in keys]
+                        for model, found in measured.items()
+                    },
+                    changes,
                     samples=config.bootstrap_samples,
                     seed=config.seed,
                 ),
@@ -201,14 +203,13 @@ def _figures(
     tasks = {
         task: {
             key: {
-                "before": value,
-                "after": after["lm_eval"][task][key],
+                **{model: found["lm_eval"][task][key] for model, found in measured.items()},
                 "stderr": values.get(f"{key}_stderr", 0.0),
             }
-            for key, value in values.items()
+            for key in values
             if not key.endswith("_stderr")
         }
-        for task, values in before["lm_eval"].items()
+        for task, values in measured["before"]["lm_eval"].items()
     }
     return {
         "split": config.split,
@@ -219,54 +220,51 @@ def _figures(
     }
 
 
-def _lineage(model: Model, teacher: Responses, pairs: Pairs) -> dict[str, Any]:
-    """Return where the figures come from: rows kept and dropped, training, teacher, weights."""
-    facts = model.manifest["facts"]
+def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict[str, Any]:
+    """Return where the figures come from: rows kept and dropped, trainings, teacher, weights."""
     return {
         "rows": {
             "prompts": len(teacher),
             "pairs": len(pairs),
             "drops": pairs.manifest["drops"],
         },
-        "train": {
-            key: facts.get(key) for key in ("stopped_early", "train_pairs", "validation_pairs")
-        },
+        "trainings": models["after"].trainings,
         "teacher": teacher.manifest["facts"]["teacher"],
-        "weights_digest": model.weights_digest,
-        "base_weights_digest": facts.get("base_weights_digest"),
+        "models": {name: MODELS[name] for name in models},
+        "weights": {name: model.weights_digest for name, model in models.items()},
     }
 
 
-def _sample(row: Response, before: Measured, after: Measured) -> dict[str, Any]:
+def _sample(row: Response, measured: dict[str, Measured]) -> dict[str, Any]:
     key = row.prompt.id
 
-    def right(measured: Measured) -> bool | None:
-        value = measured["exact_match"].get(key)
+    def right(found: Measured) -> bool | None:
+        value = found["exact_match"].get(key)
         return None if value is None else bool(value)
 
     return {
         "id": key,
         "prompt": row.prompt.messages,
         "teacher": row.text,
-        "before": before["texts"][key],
-        "after": after["texts"][key],
+        **{name: found["texts"][key] for name, found in measured.items()},
         "expected": row.prompt.expected,
-        "before_right": right(before),
-        "after_right": right(after),
+        **{f"{name}_right": right(found) for name, found in measured.items()},
     }
 
 
-def _curve(model: Model) -> list[dict[str, Any]]:
+def _curve(model: Model) -> list[Row]:
     metrics = model.path / LOGS / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-    return [json.loads(line) for line in lines]
+    return list(read_rows(metrics.read_bytes())) if metrics.is_file() else []
 
 
-def _write_logs(writer: Writer, teacher: Responses, curve: list[dict[str, Any]]) -> None:
+def _write_logs(writer: Writer, teacher: Responses, curves: list[list[Row]]) -> None:
     """Keep what is no part of the result: who the teacher was then, and what training took."""
+    steps = [
+        row.figures for curve in curves for row in curve if isinstance(row.figures, StepFigures)
+    ]
     cost = {
-        "train_seconds": sum(line.get("seconds", 0) for line in curve),
-        "peak_memory_gib": max((line.get("peak_memory_gib", 0) for line in curve), default=0),
+        "train_seconds": sum(step.seconds for step in steps),
+        "peak_memory_gib": max((step.peak_memory_gib for step in steps), default=0),
     }
     logs = writer.path / LOGS
     logs.mkdir()
@@ -279,14 +277,14 @@ def _write(
     writer: Writer,
     figures: dict[str, Any],
     samples: list[dict[str, Any]],
-    curve: list[dict[str, Any]],
+    curves: list[list[Row]],
 ) -> None:
     for sample in samples:
         writer.write("samples.jsonl", sample)
     files = {
         "report.json": json.dumps(figures, indent=2),
         "report.md": render_markdown(figures),
-        "report.html": render_html(figures, samples, curve),
+        "report.html": render_html(figures, samples, curves),
     }
     for name, text in files.items():
         (writer.path / name).write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
-"""Bring the student in: a model folder, a hub model at a pinned revision, or a GGUF file."""
+"""Bring the student in: a model folder, a hub model at a revision, or a GGUF file."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -16,7 +15,8 @@ from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ConfigError, ModelError
 from soda.rows import digest
-from soda.storage.places import fetch
+from soda.storage import Place
+from soda.storage.packaged import packaged_file
 from soda.student.chat import ChatFormat
 from soda.student.weights import load_causal_lm, weights_digest
 
@@ -49,7 +49,7 @@ class ImportStudentConfig(Config):
         return self.model_copy(update={"source_digest": _digest(path)})
 
 
-def import_student(*, config: ImportStudentConfig, out: Path) -> Model:
+def import_student(*, config: ImportStudentConfig, out: Place) -> Model:
     """Bring the student in as safetensors, with its tokenizer and chat template.
 
     Refuses what cannot be trained here, and says why: weights that exist only as pickles, models
@@ -81,8 +81,8 @@ def look_at_source(config: ImportStudentConfig) -> str:
     Raises:
         SodaError: it is not there, or cannot be trained here.
     """
-    if storage.is_remote(config.source):
-        store = storage.open_store(config.source)
+    if (place := Place.of(config.source)).remote:
+        store = place.open()
         names = [entry.name for entry in store.list()]
         text = store.read("config.json")[0] if "config.json" in names else b""
     elif (path := _local(config.source)) is not None:
@@ -114,17 +114,8 @@ def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
 
 def _local(source: str) -> Path | None:
     """Return the path a source names on this machine, or None for a hub id."""
-    if not source.startswith("package:"):
-        path = fetch(source)
-        return path if path.exists() else None
-    package, _, file = source.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"import-student.source: expected the package '{package}', found none")
-    path = Path(spec.origin).parent / file
-    if not path.is_file():
-        raise ConfigError(f"import-student.source: expected '{file}' in {package}, found none")
-    return path
+    path = packaged_file(source) or Place.of(source).fetch()
+    return path if path.exists() else None
 
 
 def _digest(path: Path) -> str:

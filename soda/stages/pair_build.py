@@ -1,16 +1,15 @@
 """Join teacher and student answers into preference pairs."""
 
-from pathlib import Path
+import hashlib
 
 from pydantic import Field
 
-from soda.artifacts.artifact import run_key
 from soda.artifacts.kinds import Pairs, Responses
-from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ArtifactError, DataError
 from soda.progress import progress
-from soda.rows import Pair, Response, normalized
+from soda.rows import Pair, Response, canonical, normalized
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 
 __all__ = ["PairBuildConfig", "pair_build"]
@@ -37,7 +36,7 @@ class PairBuildConfig(Config):
 
 
 def pair_build(
-    *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Path
+    *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Place
 ) -> Pairs:
     """Make pairs: the teacher's answer is chosen, the student's own is rejected.
 
@@ -54,6 +53,7 @@ def pair_build(
     inputs = {"teacher": teacher, "student": student}
     with Pairs.create(out, config=config, inputs=inputs) as pairs:
         bar = progress("pair-build", total=len(student), unit="prompts")
+        content = hashlib.sha256()
         spares: dict[str, list[Response]] = {}
         for spare in student.spares():
             spares.setdefault(spare.prompt.id, []).append(spare)
@@ -62,7 +62,9 @@ def pair_build(
             drawn = [first, *spares.get(first.prompt.id, [])]
             reasons = [_why_not(theirs, mine, chat, config) for mine in drawn]
             if theirs is not None and None in reasons:
-                _write(pairs, theirs, drawn[reasons.index(None)])
+                pair = _pair(theirs, drawn[reasons.index(None)])
+                pairs.write(f"{pair.split}.jsonl", pair.to_json())
+                content.update(canonical(pair.to_json()))
             else:
                 pairs.drop(first.prompt.id, str(reasons[0]))
             bar.update()
@@ -74,7 +76,7 @@ def pair_build(
             )
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
         # `datasets` caches by folder and config name, not by content: the name has to differ
-        key = run_key(config, inputs)[:16]
+        key = content.hexdigest()[:16]
         files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name in sorted(splits))
         (pairs.path / "README.md").write_text(_CARD.format(files=files, key=key), encoding="utf-8")
     return Pairs.open(out)
@@ -102,8 +104,8 @@ def _why_not(
     return None
 
 
-def _write(pairs: Writer, theirs: Response, mine: Response) -> None:
-    pair = Pair(
+def _pair(theirs: Response, mine: Response) -> Pair:
+    return Pair(
         id=mine.prompt.id,
         prompt=mine.prompt.messages,
         chosen=[{"role": "assistant", "content": theirs.text}],
@@ -111,4 +113,3 @@ def _write(pairs: Writer, theirs: Response, mine: Response) -> None:
         rejected_stopped=mine.outcome == "answered",
         split=mine.prompt.split,
     )
-    pairs.write(f"{pair.split}.jsonl", pair.to_json())

@@ -16,7 +16,8 @@ from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.errors import ConfigError, DataError
 from soda.rows import Message, Prompt, Split, digest
-from soda.storage.places import fetch
+from soda.storage import Place
+from soda.storage.packaged import packaged_file
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
@@ -28,7 +29,9 @@ class PreparePromptsConfig(Config):
 
     aside: ClassVar[tuple[str, ...]] = ("dataset",)
 
-    dataset: str = Field(description="a .jsonl, .json, .parquet or .csv file, or a hub id")
+    dataset: str = Field(
+        description="a .jsonl, .json, .parquet or .csv file, also as package:NAME/FILE, or a hub id"
+    )
     dataset_digest: str = Field("", description="sha256 of the file; filled in if left out")
     revision: str = Field("", description="hub only: the commit, 40 hex digits")
     dataset_split: str = Field("train", description="hub only: which of its splits")
@@ -50,11 +53,11 @@ class PreparePromptsConfig(Config):
 
 
 def _local_file(dataset: str) -> Path | None:
-    path = fetch(dataset)
+    path = packaged_file(dataset) or Place.of(dataset).fetch()
     return path if path.is_file() else None
 
 
-def prepare_prompts(*, config: PreparePromptsConfig, out: Path) -> Prompts:
+def prepare_prompts(*, config: PreparePromptsConfig, out: Place) -> Prompts:
     """Make prompts of a dataset: stable ids, exact duplicates out, a split that never moves.
 
     A prompt is plain text or chat messages (system, several turns); answers after the last user

@@ -1,8 +1,7 @@
-"""Put a trained model into the registry, and make it the champion if its report is good enough."""
+"""Put a model into the registry; it becomes the champion if its report is good enough."""
 
 import json
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -14,6 +13,7 @@ from soda.errors import ConfigError
 from soda.registry.kubeflow import publish
 from soda.registry.model_card import render_card
 from soda.registry.remote import open_registry
+from soda.storage import Place
 
 __all__ = ["RegisterConfig", "register"]
 
@@ -58,7 +58,7 @@ class RegisterConfig(Config):
         return checks
 
 
-def register(*, model: Model, report: Report, config: RegisterConfig, out: Path) -> Registration:
+def register(*, model: Model, report: Report, config: RegisterConfig, out: Place) -> Registration:
     """Register a model as a new version with card, report and lineage; crown it if it passes.
 
     A version is immutable, and the same model is registered once: a second time is no change. The
@@ -74,6 +74,8 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Path)
         "report_digest": report.digest,
         "soda": model.manifest["soda"],
         "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
+        "trainings": model.trainings,
+        "weights": figures["weights"],
         "train_config": model.manifest["config"],
         "eval_config": report.manifest["config"],
         "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},

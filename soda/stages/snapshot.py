@@ -3,21 +3,18 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from soda import storage
-from soda.artifacts.artifact import run_key
+from soda.artifacts.intermediate import Intermediate
+from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
-from soda.artifacts.shard import Shard, part_of
 from soda.config import Config
 from soda.endpoint.address import Address
-from soda.errors import MissingObject
 from soda.progress import progress
-from soda.rows import Outcome, Prompt, Response
-from soda.storage.places import remote_location, store_of
+from soda.rows import Outcome, Prompt, Response, Shard, part_of
+from soda.storage import Place
 from soda.student.chat import ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling
@@ -33,11 +30,15 @@ class SnapshotConfig(Config):
     )
     endpoint: str | None = Field(None, description="base URL of a server that has the student")
     endpoint_model: str | None = Field(None, description="the student's name there")
-    temperature: float = Field(0.8, ge=0, description="0 is greedy")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked")
-    max_new_tokens: int = Field(1536, ge=1, description="an answer that reaches it is truncated")
-    samples: int = Field(1, ge=1, description="answers a prompt; the further ones are spares")
+    temperature: float = Field(0.7, ge=0, description="0 is greedy (paper)")
+    top_p: float = Field(1.0, gt=0, le=1, description="ours: the paper states none")
+    max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked (ours)")
+    max_new_tokens: int = Field(
+        1536, ge=1, description="an answer that reaches it is truncated (paper)"
+    )
+    samples: int = Field(
+        1, ge=1, description="answers a prompt; the further ones are spares (paper: one)"
+    )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
     group_size: int = Field(1024, ge=1, description="prompts between two saves")
@@ -55,7 +56,7 @@ class SnapshotConfig(Config):
         return self
 
 
-def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Path) -> Responses:
+def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Place) -> Responses:
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
     Zero-shot, with its chat template, seeded; the artifact is the same whatever the engine. Groups
@@ -72,7 +73,9 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pat
     with Responses.create(
         out, config=config, inputs={"prompts": prompts, "model": model}
     ) as writer:
-        kept = _Groups(out, prompts, model, config)
+        whole = config.model_copy(update={"shard": "1/1"})
+        key = run_key(whole, {"prompts": prompts, "model": model})
+        kept = Intermediate.in_store(out, "snapshots", key)
         answers: dict[str, list[Answer]] = {}
         for group in _answered(groups, ids, kept, lambda: _engine(model, chat, config), config):
             answers |= group
@@ -115,40 +118,10 @@ def _engine(model: Model, chat: ChatFormat, config: SnapshotConfig) -> Engine:
     return local(model.path, chat, sampling)
 
 
-class _Groups:
-    """Finished groups of answers in the store, under all that decides them."""
-
-    def __init__(self, out: Path, prompts: Prompts, model: Model, config: SnapshotConfig):
-        whole = config.model_copy(update={"shard": "1/1"})
-        key = run_key(whole, {"prompts": prompts, "model": model})
-        folder = store_of(out) / "snapshots" / key[:16]
-        self._store = storage.open_store(remote_location(folder) or str(folder))
-
-    def read(self, number: int) -> dict[str, list[Answer]] | None:
-        """Return a finished group's answers by the prompt's id, or None."""
-        try:
-            data, _ = self._store.read(f"group-{number:06}.json")
-        except MissingObject:
-            return None
-        return {
-            name: [Answer(**values) for values in answers]
-            for name, answers in json.loads(data).items()
-        }
-
-    def write(self, number: int, answers: dict[str, list[Answer]]) -> dict[str, list[Answer]]:
-        """Keep a finished group and return it; of two that finish it at once, the first counts."""
-        values: dict[str, Any] = {
-            name: [dataclasses.asdict(one) for one in group] for name, group in answers.items()
-        }
-        if self._store.create(f"group-{number:06}.json", json.dumps(values).encode()):
-            return answers
-        return self.read(number) or answers
-
-
 def _answered(
     groups: dict[int, list[str]],
     ids: dict[str, list[int]],
-    kept: _Groups,
+    kept: Intermediate,
     open_engine: Callable[[], Engine],
     config: SnapshotConfig,
 ) -> Iterator[dict[str, list[Answer]]]:
@@ -157,24 +130,36 @@ def _answered(
     total = sum(map(len, groups.values())) * config.samples
     bar = progress("snapshot", total=total, unit="answers")
     for number, names in groups.items():
-        found = kept.read(number)
-        if found is None:
+        name = f"group-{number:06}.json"
+        data = kept.read(name)
+        if data is None:
             engine = engine or open_engine()
             numbers = range(config.samples)
             drawn = engine(
-                [ids[name] for name in names for _ in numbers],
+                [ids[key] for key in names for _ in numbers],
                 [[config.seed, number, place, n] for place in range(len(names)) for n in numbers],
                 bar.update,
             )
-            count = config.samples
-            found = {
-                name: drawn[place * count : (place + 1) * count] for place, name in enumerate(names)
-            }
-            found = kept.write(number, found)
+            data = kept.write(name, _packed(names, drawn, config.samples))
         else:
             bar.update(len(names) * config.samples)
-        yield found
+        yield _unpacked(data)
     bar.close()
+
+
+def _packed(names: list[str], drawn: list[Answer], samples: int) -> bytes:
+    """Write a group's answers down, some for each name."""
+    values = [dataclasses.asdict(answer) for answer in drawn]
+    firsts = range(0, len(values), samples)
+    groups = {
+        name: values[first : first + samples] for name, first in zip(names, firsts, strict=True)
+    }
+    return json.dumps(groups).encode()
+
+
+def _unpacked(data: bytes) -> dict[str, list[Answer]]:
+    groups = json.loads(data).items()
+    return {name: [Answer(**values) for values in answers] for name, answers in groups}
 
 
 def _response(row: Prompt, answer: Answer | None) -> Response:

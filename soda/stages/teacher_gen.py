@@ -14,7 +14,6 @@ from pydantic import Field, field_validator
 
 from soda import storage
 from soda.artifacts.kinds import Prompts, Responses
-from soda.artifacts.shard import Shard, part_of
 from soda.artifacts.writer import Writer
 from soda.config import Config
 from soda.endpoint.address import Address
@@ -30,8 +29,8 @@ from soda.endpoint.stopping import Stopped
 from soda.endpoint.upload import open_journal
 from soda.errors import ConfigError
 from soda.progress import say
-from soda.rows import Prompt, Response, digest
-from soda.storage.places import fetch, store_of
+from soda.rows import Prompt, Response, Shard, digest, part_of
+from soda.storage import Place
 from soda.teacher.caller import TEACHER
 from soda.teacher.fingerprint import Fingerprint, take_fingerprint, verdict
 from soda.teacher.served import as_asked
@@ -125,7 +124,7 @@ class TeacherGenConfig(Config):
         values["base_url"] = os.environ.get("SODA_TEACHER_BASE_URL") or self.base_url
         values["model"] = os.environ.get("SODA_TEACHER_MODEL") or self.model
         if self.answers and not self.answers_digest:
-            path = fetch(self.answers)
+            path = Place.of(self.answers).fetch()
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
 
@@ -166,7 +165,7 @@ def _integral(value: Any) -> Any:
     return value
 
 
-def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Responses:
+def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Place) -> Responses:
     """Ask the teacher every prompt: the chosen side of the pairs.
 
     Each prompt ends as one row: answered, truncated, refused, empty or failed. Answers are kept in
@@ -177,7 +176,7 @@ def teacher_gen(*, prompts: Prompts, config: TeacherGenConfig, out: Path) -> Res
 
 
 def generate(
-    prompts: Prompts, config: TeacherGenConfig, out: Path, rules: Rules | None = None
+    prompts: Prompts, config: TeacherGenConfig, out: Place, rules: Rules | None = None
 ) -> Responses:
     """Do what `teacher_gen` does, by rules that a test may bring: its waits, its batches' size."""
     asks = bool(config.base_url and config.model)
@@ -229,14 +228,14 @@ def open_job(
     prompts: Prompts,
     config: TeacherGenConfig,
     supplied: Supplied,
-    out: Path,
+    out: Place,
     rules: Rules | None = None,
 ) -> Iterator[Job]:
     """Open the journal for these prompts, and give the job of asking what is not in it."""
     share = digest([prompts.digest, config.shard])[:16]
     name = f"{TEACHER.name}/{config.teacher()}"
     asking = _Asking(config, supplied)
-    with open_journal(store_of(out), name, share) as journal:
+    with open_journal(out.store(), name, share) as journal:
         work = Work(
             config.body(),
             lambda: map(asking.request, _rows(prompts, config)),
@@ -318,7 +317,7 @@ def supplied_file(config: TeacherGenConfig) -> Path | None:
     """
     if not config.answers:
         return None
-    path = fetch(config.answers)
+    path = Place.of(config.answers).fetch()
     found = storage.file_digest(path) if path.is_file() else config.answers_digest
     if found != config.answers_digest:
         raise ConfigError(

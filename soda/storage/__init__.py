@@ -4,7 +4,6 @@ from soda.storage.files import (
     explain_os_errors,
     file_digest,
     link_tree,
-    local_path,
     lock,
     make_read_only,
     publish,
@@ -12,25 +11,25 @@ from soda.storage.files import (
     write_atomically,
 )
 from soda.storage.lease import Lease, hold
-from soda.storage.location import is_remote, open_store
+from soda.storage.place import BUCKETS, Location, Place
 from soda.storage.store import Entry, Store, Version
 from soda.storage.transfer import download_tree, upload_tree
 
 __all__ = [
+    "BUCKETS",
     "Entry",
     "Lease",
+    "Location",
+    "Place",
     "Store",
     "Version",
     "download_tree",
     "explain_os_errors",
     "file_digest",
     "hold",
-    "is_remote",
     "link_tree",
-    "local_path",
     "lock",
     "make_read_only",
-    "open_store",
     "publish",
     "remove_tree",
     "upload_tree",

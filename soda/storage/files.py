@@ -17,7 +17,6 @@ __all__ = [
     "explain_os_errors",
     "file_digest",
     "link_tree",
-    "local_path",
     "lock",
     "make_read_only",
     "publish",
@@ -35,18 +34,6 @@ _MENDABLE = (
     errno.ENOTDIR,
 )
 _FULL = os.strerror(errno.ENOSPC)
-
-
-def local_path(location: str | Path) -> Path:
-    """Turn a location into a path on this machine.
-
-    Raises:
-        StorageError: the location has a scheme that this version cannot reach.
-    """
-    text = str(location)
-    if "://" in text and not text.startswith("file://"):
-        raise StorageError(f"{text}: expected a path, file://, gs:// or s3://, found another")
-    return Path(text.removeprefix("file://"))
 
 
 @contextlib.contextmanager

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,6 +32,8 @@ class Draws:
 
     def uniforms(self, seed: Sequence[int]) -> Any:
         """Return the random numbers of one answer, between 0 and 1: one a token."""
+        import numpy as np
+
         return np.random.default_rng(seed).random(self.most)
 
     def draw(self, logits_RV: "Tensor", uniform_R: "Tensor") -> "Tensor":

@@ -1,13 +1,13 @@
 """Answers of a local student: to many prompts at once, greedy or sampled."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from soda.errors import ModelError
+from soda.rows import normalized
 from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous, left_padded
 from soda.student.weights import load_causal_lm
@@ -42,6 +42,13 @@ class Answer:
         stopped = bool(ids) and ids[-1] in stops
         return cls(chat.decode(ids[:-1] if stopped else ids), stopped, len(ids))
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it goes in circles: some run of four words stands in it three times."""
+        words = normalized(self.text).split()
+        runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
+        return bool(runs) and max(runs.values()) >= 3
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -65,6 +72,8 @@ def load_model(folder: Path) -> Any:
 
 def seed_of(seeds: Seeds) -> int:
     """Return one seed of 31 bits made of many."""
+    import numpy as np
+
     words = [word for seed in seeds for word in seed]
     return int(np.random.SeedSequence(words).generate_state(1)[0]) >> 1
 
@@ -77,11 +86,16 @@ def stop_ids(model: Any, chat: ChatFormat) -> list[int]:
 
 
 def sample(
-    model: Any, chat: ChatFormat, prompts: Sequence[list[int]], sampling: Sampling
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    *,
+    may_page: bool = True,
 ) -> Iterator[tuple[int, Answer]]:
     """Yield each prompt's place and its answer, in the order in which answers end."""
     stops = stop_ids(model, chat)
-    for place, ids in sample_ids(model, chat, prompts, sampling):
+    for place, ids in sample_ids(model, chat, prompts, sampling, may_page=may_page):
         yield place, Answer.of(ids, chat, stops)
 
 
@@ -92,19 +106,22 @@ def sample_ids(
     sampling: Sampling,
     seeds: Seeds | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    *,
+    may_page: bool = True,
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield each prompt's place and its answer's ids, the stop that ended it included.
 
     Args:
         seeds: of each answer; otherwise they follow from the sampling's seed and the places.
         interrupted: asked now and then; True ends it.
+        may_page: whether the model's attention takes the paged keys and values of `paged`.
     """
     stops = stop_ids(model, chat)
     if seeds is None:
         seeds = [[sampling.seed, place] for place in range(len(prompts))]
     if not _keeps_keys_and_values(model):
         yield from _in_batches(model, chat, prompts, sampling, seeds, stops)
-    elif model.device.type == "cuda" and model.config._attn_implementation != "soda_packed":
+    elif model.device.type == "cuda" and may_page:
         yield from paged(model, chat, prompts, sampling, seeds, stops)
     else:
         draws = Draws(sampling.temperature, sampling.top_p, sampling.max_new_tokens)

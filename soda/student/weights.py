@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from soda import storage
+from soda.errors import ModelError
 from soda.rows import digest
 
-__all__ = ["load_causal_lm", "weights_digest"]
+__all__ = ["load_causal_lm", "load_scorer", "weights_digest"]
 
 
 def weights_digest(folder: Path) -> str:
@@ -29,3 +30,32 @@ def load_causal_lm(folder: Path, dtype: Any, **options: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options
     ).eval()
+
+
+def load_scorer(folder: Path, dtype: Any) -> Any:
+    """Return a model with one number for a whole text, such as a reward model, in eval mode.
+
+    Raises:
+        ModelError: there is none, or one whose head is not among the weights or has more outputs.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: expected a reward model, found: {error}") from error
+    if loaded["missing_keys"]:
+        missing = ", ".join(sorted(loaded["missing_keys"]))
+        raise ModelError(f"{folder}: expected a reward model, found no weights for {missing}")
+    if model.config.num_labels != 1:
+        raise ModelError(f"{folder}: expected 1 output, found {model.config.num_labels}")
+    return model.eval()

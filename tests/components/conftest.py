@@ -1,17 +1,15 @@
 """What components are tried with: finished artifacts, a web server, artifacts of KFP."""
 
 import json
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from kfp import dsl
 
 import soda
-from components.readme import load_component
+from soda_components.generate import load_component
+from tests.fakes.web import Reply, serve
 
 QUICK = {
     "snapshot": {"max_new_tokens": 8},
@@ -45,44 +43,20 @@ def ready(made, tmp_path_factory):
 class Web:
     """A running server: it lists one model, and takes what is posted."""
 
-    url: str
+    url: str = ""
     posted: list = field(default_factory=list)
 
-
-@contextmanager
-def serve():
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-        def do_GET(self):
-            self.reply({"data": [{"id": "big-teacher"}]})
-
-        def do_POST(self):
-            web.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.reply({})
-
-        def reply(self, answer):
-            data = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web = Web(f"http://127.0.0.1:{server.server_port}")
-    with server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield web
-        finally:
-            server.shutdown()
+    def answer(self, asked):
+        if asked.method == "POST":
+            self.posted.append(json.loads(asked.body))
+        return Reply(200, {"data": [{"id": "big-teacher"}]})
 
 
 @pytest.fixture(scope="module")
 def web():
     """A web server for one file's tests."""
-    with serve() as running:
+    running = Web()
+    with serve(running.answer) as running.url:
         yield running
 
 
@@ -113,7 +87,7 @@ def call(tmp_path):
 
 @pytest.fixture(scope="session")
 def configs(ready):
-    """Return the eight configs of preflight with nothing to mend; keywords change the teacher."""
+    """Return configs for preflight with nothing wrong in them; keywords change the teacher."""
 
     def make(registry, **teacher):
         return {

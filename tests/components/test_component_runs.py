@@ -6,21 +6,21 @@ import pytest
 from kfp import dsl
 
 import soda
-from components.compare.component import compare
-from components.eval.component import eval as evaluate
-from components.import_student.component import import_student
-from components.notify.component import notify
-from components.pair_build.component import pair_build
-from components.preflight.component import preflight
-from components.prepare_prompts.component import prepare_prompts
-from components.register.component import register
-from components.snapshot.component import snapshot
-from components.teacher_gen.component import teacher_gen
-from components.train.component import train
-from components.train_job.component import train_job
-from components.watch.component import watch
-from pipelines.local import start_runner
 from soda.artifacts.kinds import Comparison, Registration
+from soda_components.compare.component import compare
+from soda_components.eval.component import eval as evaluate
+from soda_components.import_student.component import import_student
+from soda_components.notify.component import notify
+from soda_components.pair_build.component import pair_build
+from soda_components.preflight.component import preflight
+from soda_components.prepare_prompts.component import prepare_prompts
+from soda_components.register.component import register
+from soda_components.snapshot.component import snapshot
+from soda_components.teacher_gen.component import teacher_gen
+from soda_components.train.component import train
+from soda_components.train_job.component import train_job
+from soda_components.watch.component import watch
+from soda_pipelines.local import start_runner
 
 pytestmark = pytest.mark.slow
 

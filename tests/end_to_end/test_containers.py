@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components import images
-from pipelines.local import start_runner
+from soda_components import images
+from soda_pipelines.local import start_runner
 from tests.end_to_end.test_pipeline import write_recipe
 from tests.fakes.teacher import fake_teacher
 
@@ -52,8 +52,10 @@ def built(engine):
     with alone(), wheels() as argument:
         for kind, reference in (("cpu", images.CPU), ("gpu", images.GPU)):
             command = [DOCKER, "build", "--network", "host", "--tag", reference]
-            command += ["--file", f"images/{kind}/Containerfile", "--build-arg", argument]
-            command += ["--build-arg", "LOCK=without-cuda", "."]
+            command += ["--file", "images/Containerfile", "--build-arg", f"KIND={kind}"]
+            if kind == "gpu":
+                command += ["--build-arg", "LOCK=without-cuda", "--build-arg", argument]
+            command += ["."]
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
             assert done.returncode == 0, done.stdout + done.stderr
     return engine
@@ -126,7 +128,7 @@ def test_the_whole_pipeline_runs_in_the_images(built, folder):
     write_recipe(folder)
     for file in (folder / "source").iterdir():
         file.chmod(0o644)  # transformers writes weights for their owner alone
-    command = [sys.executable, "-m", "pipelines", "run", "--containers"]
+    command = [sys.executable, "-m", "soda", "run", "--containers"]
     command += ["--recipe", str(folder / "recipe.yaml"), "--root", str(folder / "runs")]
     with fake_teacher() as teacher:
         environment = {

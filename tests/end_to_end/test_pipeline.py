@@ -41,7 +41,7 @@ def write_recipe(root, **changes):
 
 
 def command(root):
-    run = [sys.executable, "-m", "pipelines", "run", "--recipe", str(root / "recipe.yaml")]
+    run = [sys.executable, "-m", "soda", "run", "--recipe", str(root / "recipe.yaml")]
     return [*run, "--root", str(root / "runs")]
 
 
@@ -56,9 +56,14 @@ def run(root, teacher, model="fake"):
 
 
 def reused(done):
-    """Return the stages that had nothing to do; after its shards, a whole never has."""
-    lines = (done.stdout + done.stderr).splitlines()
-    return {line.split(":")[0].strip() for line in lines if "nothing to do, reusing" in line}
+    """Return the steps that had nothing to do; after its shards, a whole never has."""
+    lines = [line for line in done.stdout.splitlines() if line.endswith("  reused")]
+    return {line[:26].strip().removesuffix(" 1/1") for line in lines}
+
+
+def log_of(root):
+    """Return all that the steps of the last run said."""
+    return max((root / "runs" / "logs").iterdir()).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,8 @@ def test_the_whole_pipeline_registers_a_champion_and_says_where_it_is(finished):
     for name in ("model/model.safetensors", "README.md", "report/report.html", "lineage.json"):
         assert (version / name).is_file() and str(version) in done.stdout
     assert (root / "registry" / "tiny" / "aliases" / "champion").read_text() == "1\n"
-    for text in ("pairs: 40 of 40", "ROUGE-L", "tiny version 1 is the champion"):
+    pairs = "40 pairs of 40 prompts (dropped: none)"
+    for text in (pairs, "ROUGE-L", "tiny version 1 is the champion"):
         assert text in done.stdout
 
 
@@ -87,19 +93,20 @@ def test_a_rerun_does_nothing_and_a_changed_recipe_only_what_depends_on_it(finis
     root, teacher, _ = finished
     again = run(root, teacher)
     assert again.returncode == 0
-    everything = ["prepare-prompts", "import-student", "teacher-gen", "snapshot"]
-    everything += ["pair-build", "train", "eval"]
-    assert reused(again) == set(everything)
+    students = {"Base student", "Ask the student", "Student's answers"}
+    before_training = {"Prompts", "Ask the teacher", "Teacher's answers", *students, "Pairs"}
+    assert reused(again) == {*before_training, "Train", "Measure"}
+    assert len(again.stdout.splitlines()) < 25 and "details: " in again.stdout
 
     write_recipe(root, train={"beta": 0.2})
     changed = run(root, teacher)
-    assert reused(changed) == set(everything[:5])
+    assert reused(changed) == before_training
     assert "tiny version 2" in changed.stdout
 
     write_recipe(root)
     other_teacher = run(root, teacher, model="newer")
-    whole = {"teacher-gen"}  # after its shards
-    assert reused(other_teacher) - whole == {"import-student", "prepare-prompts", "snapshot"}
+    whole = {"Teacher's answers"}  # after its shards
+    assert reused(other_teacher) - whole == {"Prompts", *students}
     assert sum(teacher.asked.values()) == 80
 
 
@@ -122,8 +129,8 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(tmp_path):
         assert not (tmp_path / "registry").exists()
         done = run(tmp_path, teacher)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "train: going on from checkpoint-1-" in done.stdout + done.stderr
-    assert len(reused(done)) == 5
+    assert "train: going on from checkpoint-1-" in log_of(tmp_path)
+    assert len(reused(done)) == 7
     assert sum(teacher.asked.values()) == 40
 
 
@@ -132,8 +139,15 @@ def test_a_failing_step_fails_the_run_with_one_line_of_its_own(tmp_path):
     with fake_teacher(lambda body, times: (401, {}, {"error": {"message": "bad key"}})) as teacher:
         done = run(tmp_path, teacher)
     assert done.returncode == 2
-    assert "SODA_TEACHER_API_KEY was refused: bad key" in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    failed = next(number for number, line in enumerate(lines) if line.endswith("  failed"))
+    assert lines[failed].startswith("Ask the teacher 1/1")
+    assert lines[failed + 1].startswith("    soda: ")
+    assert "SODA_TEACHER_API_KEY was refused: bad key" in lines[failed + 1]
     assert "Traceback" not in done.stdout + done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("soda: 'Ask the teacher 1/1' failed; details: ")
+    assert "bad key" in log_of(tmp_path)
     assert not (tmp_path / "registry").exists()
 
 
@@ -150,7 +164,7 @@ def test_a_stage_as_function_command_and_component_gives_one_digest(made, tmp_pa
         "import sys, warnings\n"
         "warnings.simplefilter('ignore')\n"
         "from kfp import dsl, local\n"
-        "from components.pair_build.component import pair_build\n"
+        "from soda_components.pair_build.component import pair_build\n"
         "local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])\n"
         "@dsl.pipeline\n"
         "def one(teacher: str, student: str) -> dsl.Dataset:\n"

@@ -12,27 +12,34 @@ pytestmark = pytest.mark.slow
 
 
 def refresh(root, teacher):
-    command = [sys.executable, "-m", "pipelines", "run", "--pipeline", "refresh"]
+    command = [sys.executable, "-m", "soda", "run", "--pipeline", "refresh"]
     command += ["--recipe", str(root / "recipe.yaml"), "--root", str(root / "runs")]
     done = subprocess.run(command, env=environment(teacher), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
+def watched(done):
+    """Return what the run's first line says of the teacher."""
+    line = done.stdout.splitlines()[0]
+    assert line.startswith("Look at the teacher ")
+    return line.split()[-1]
+
+
 def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_the_probes_a_changed_one_all(tmp_path):
     write_recipe(tmp_path)
     with fake_teacher() as teacher:
         first = refresh(tmp_path, teacher)
-        assert "watch: new" in first.stdout and "tiny version 1 is the champion" in first.stdout
+        assert watched(first) == "new" and "tiny version 1 is the champion" in first.stdout
         assert teacher.asked.total() == 40
 
         probes = teacher.probed.total()
         again = refresh(tmp_path, teacher)
-        assert "watch: unchanged" in again.stdout and "is the champion" not in again.stdout
+        assert watched(again) == "unchanged" and "is the champion" not in again.stdout
         assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 12
 
         teacher.says = "what another model says"
         changed = refresh(tmp_path, teacher)
-        assert "watch: changed" in changed.stdout and "tiny version 2" in changed.stdout
+        assert watched(changed) == "changed" and "tiny version 2" in changed.stdout
         assert set(teacher.asked.values()) == {2}  # each prompt once more, and none twice
-        assert "snapshot" in reused(changed)  # the student's side is as it was
+        assert "Student's answers" in reused(changed)  # the student's side is as it was

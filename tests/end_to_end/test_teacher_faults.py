@@ -12,6 +12,7 @@ from soda.endpoint.job import Rules
 from soda.endpoint.waits import Waits
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.faulty_teacher import FAULTS, answer_text, faulty_teacher
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def generate(prompts, out, server, waits=SHORT, **limits):
         "probe": False,
         "limits": {"timeout_seconds": 0.5, **limits},
     }
-    return generate_by(prompts, TeacherGenConfig.parse(config), out, Rules(waits=waits))
+    return generate_by(prompts, TeacherGenConfig.parse(config), Place.of(out), Rules(waits=waits))
 
 
 def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_path):

@@ -7,25 +7,22 @@ again: a field that gets lost on the way is unknown, and the request is answered
 
 import contextlib
 import email
-import functools
 import itertools
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qs, urlparse
+from typing import Any, ClassVar
 
 import kfp_server_api
 import yaml
 
-from tests.fakes.web import serve_json
+from tests.fakes.web import JsonApi, Refused, serve
 
 __all__ = ["KfpApi", "kfp_api"]
 
 _PREFIX = "/apis/v2beta1"
 _LIST = {"page_token", "page_size", "sort_by", "filter"}
-# method, path, the query parameters that the OpenAPI document knows, the handler
+# The query parameters are those that the OpenAPI document knows.
 _ROUTES: list[tuple[str, str, set[str], str]] = [
     ("GET", r"/healthz", set(), "healthz"),
     ("GET", r"/experiments", {*_LIST, "namespace"}, "list_experiments"),
@@ -47,18 +44,13 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
 ]
 
 
-class _Refused(Exception):  # noqa: N818
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass
-class KfpApi:
+class KfpApi(JsonApi):
     """The server's state; tests read it and change it."""
 
+    routes: ClassVar = _ROUTES
+    created: ClassVar = 200
     url: str = ""
-    token: str = ""  # what clients have to send, if anything
     namespace: str = ""  # what clients have to name, if anything
     experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
     pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -66,22 +58,16 @@ class KfpApi:
     specs: dict[str, str] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     recurring: dict[str, dict[str, Any]] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)  # "POST /runs"
-    failures: list[tuple[str, int]] = field(default_factory=list)
     page: int = 2  # so few, that every list has pages
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
 
-    def fail(self, call: str, status: int) -> None:
-        """Refuse the next call that begins so, such as 'POST /runs', with a status."""
-        self.failures.append((call, status))
+    def short(self, path: str) -> str | None:
+        return path.removeprefix(_PREFIX) if path.startswith(_PREFIX) else None
 
-    def changes(self) -> list[str]:
-        """Return the calls that were no GET, and forget all calls."""
-        found = [call for call in self.calls if not call.startswith("GET")]
-        self.calls.clear()
-        return found
+    def error(self, status: int, message: str) -> Any:
+        return {"error": message, "code": 2, "message": message}
 
     def new_id(self, kind: str) -> str:
         """Return an id that was never given before."""
@@ -89,7 +75,7 @@ class KfpApi:
 
     def _check_namespace(self, found: str | None) -> None:
         if (found or "") != self.namespace:
-            raise _Refused(400, f"Invalid input error: namespace {found!r} is not yours")
+            raise Refused(400, f"Invalid input error: namespace {found!r} is not yours")
 
     def healthz(self, query: dict[str, str], body: bytes) -> Any:
         return {"multi_user": bool(self.namespace)}
@@ -112,7 +98,7 @@ class KfpApi:
         made = _checked(body, "V2beta1Pipeline", {"display_name"})
         self._check_namespace(made.get("namespace"))
         if made["display_name"] in {one["display_name"] for one in self.pipelines.values()}:
-            raise _Refused(409, f"Already exist error: the name {made['display_name']} is taken")
+            raise Refused(409, f"Already exist error: the name {made['display_name']} is taken")
         made = {**made, "pipeline_id": self.new_id("pipeline")}
         return self.pipelines.setdefault(made["pipeline_id"], made)
 
@@ -122,16 +108,16 @@ class KfpApi:
 
     def upload_version(self, query: dict[str, str], body: bytes) -> Any:
         if query.get("pipelineid") not in self.pipelines:
-            raise _Refused(400, "Failed to create a pipeline version")
+            raise Refused(400, "Failed to create a pipeline version")
         ours = [one for one in self.versions.values() if one["pipeline_id"] == query["pipelineid"]]
         if query["name"] in {one["display_name"] for one in ours}:
-            raise _Refused(409, "Failed to create a pipeline version")
+            raise Refused(409, "Failed to create a pipeline version")
         text = _uploaded(body)
         if (
             not {"pipelineInfo", "root", "schemaVersion"}
             <= next(yaml.load_all(text, Loader=yaml.CSafeLoader)).keys()
         ):
-            raise _Refused(400, "unknown pipeline spec format")
+            raise Refused(400, "unknown pipeline spec format")
         made = {
             "pipeline_id": query["pipelineid"],
             "pipeline_version_id": self.new_id("version"),
@@ -159,12 +145,12 @@ class KfpApi:
         )
         self._check_references(made)
         if not 1 <= int(made.get("max_concurrency", 0)) <= 10:
-            raise _Refused(400, "The max concurrency of the recurring run is out of range")
+            raise Refused(400, "The max concurrency of the recurring run is out of range")
         if len(made["trigger"]) != 1:
-            raise _Refused(400, "expected one kind of trigger")
+            raise Refused(400, "expected one kind of trigger")
         cron = made["trigger"].get("cron_schedule", {}).get("cron", "0 0 0 * * *")
         if len(cron.split()) != 6:
-            raise _Refused(400, "Schedule cron is not a supported format")
+            raise Refused(400, "Schedule cron is not a supported format")
         made = {
             "service_account": "pipeline-runner",
             **made,
@@ -176,7 +162,7 @@ class KfpApi:
 
     def delete_recurring(self, query: dict[str, str], body: bytes, run: str) -> Any:
         if self.recurring.pop(run, None) is None:
-            raise _Refused(404, f"ResourceNotFoundError: Job {run} not found")
+            raise Refused(404, f"ResourceNotFoundError: Job {run} not found")
         if query.get("propagation_policy") != "ORPHAN":  # Kubernetes deletes what it owns
             for name, one in list(self.runs.items()):
                 if one.get("recurring_run_id") == run:
@@ -191,9 +177,9 @@ class KfpApi:
         reference = made.get("pipeline_version_reference", {})
         version = self.versions.get(reference.get("pipeline_version_id"), {})
         if not version or version["pipeline_id"] != reference.get("pipeline_id"):
-            raise _Refused(400, f"no such pipeline version: {reference}")
+            raise Refused(400, f"no such pipeline version: {reference}")
         if made["experiment_id"] not in self.experiments:
-            raise _Refused(404, f"no such experiment: {made['experiment_id']}")
+            raise Refused(404, f"no such experiment: {made['experiment_id']}")
         spec = next(
             yaml.load_all(self.specs[version["pipeline_version_id"]], Loader=yaml.CSafeLoader)
         )
@@ -201,13 +187,13 @@ class KfpApi:
         given = made.get("runtime_config", {}).get("parameters", {})
         needed = {name for name, facts in known.items() if "defaultValue" not in facts}
         if not needed <= given.keys() <= known.keys():
-            raise _Refused(400, f"parameters: expected {sorted(known)}, found {sorted(given)}")
+            raise Refused(400, f"parameters: expected {sorted(known)}, found {sorted(given)}")
 
     def _list(self, key: str, found: list[dict[str, Any]], query: dict[str, str]) -> Any:
         for match in json.loads(query.get("filter", '{"predicates": []}'))["predicates"]:
             known = match.keys() == {"operation", "key", "stringValue"}
             if not known or match["operation"] not in ("EQUALS", 1):  # an enum's name or number
-                raise _Refused(400, f"unknown predicate {match}")
+                raise Refused(400, f"unknown predicate {match}")
             found = [one for one in found if one.get(match["key"]) == match["stringValue"]]
         start = int(query.get("page_token") or 0)
         end = start + min(self.page, int(query.get("page_size", self.page)))
@@ -228,7 +214,7 @@ def _checked(body: bytes, model: str, needed: set[str]) -> dict[str, Any]:
     back = client.sanitize_for_serialization(read)
     lost = sorted(set(_paths(sent)) - set(_paths(back)))
     if lost or not needed <= sent.keys():
-        raise _Refused(400, f"{model}: unknown {lost}, missing {sorted(needed - sent.keys())}")
+        raise Refused(400, f"{model}: unknown {lost}, missing {sorted(needed - sent.keys())}")
     return dict(sent)
 
 
@@ -248,33 +234,9 @@ def _uploaded(body: bytes) -> str:
     return str(part.get_payload(decode=True).decode())
 
 
-def _answer(api: KfpApi, method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
-    parsed = urlparse(path)
-    short = parsed.path.removeprefix(_PREFIX)
-    api.calls.append(f"{method} {short}")
-    for number, (call, status) in enumerate(api.failures):
-        if f"{method} {short}".startswith(call):
-            del api.failures[number]
-            return status, {"error": "told to fail", "code": 2, "message": "told\nto fail"}
-    if api.token and token != f"Bearer {api.token}":
-        return 401, {"message": "Request header error: there is no user identity"}
-    for verb, pattern, known, name in _ROUTES:
-        match = re.fullmatch(_PREFIX + pattern, parsed.path)
-        if verb != method or not match:
-            continue
-        query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        if not query.keys() <= known:
-            return 400, {"message": f"unknown query parameters {sorted(query.keys() - known)}"}
-        try:
-            return 200, getattr(api, name)(query, body, *match.groups())
-        except _Refused as error:
-            return error.status, {"message": str(error)}
-    return 404, {"message": f"Not Found: {method} {path}"}
-
-
 @contextlib.contextmanager
 def kfp_api() -> Iterator[KfpApi]:
     """Serve an empty API until the block ends."""
     api = KfpApi()
-    with serve_json(functools.partial(_answer, api)) as api.url:
+    with serve(api.answer) as api.url:
         yield api

@@ -17,18 +17,18 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlparse
+from typing import Any, ClassVar
 
 from kubernetes import client
+
+from tests.fakes.web import JsonApi, Refused, leaves, serve
 
 __all__ = ["FakeKubernetes", "a_node", "a_quota", "fake_kubernetes", "inside"]
 
 NAMESPACE, TOKEN = "team", "canary-of-the-service-account"
 _JOBS = rf"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
-# method, path, the query parameters that we use, the handler
+# The query parameters are those that we use.
 _ROUTES: list[tuple[str, str, set[str], str]] = [
     ("GET", r"/api/v1/nodes", {"labelSelector"}, "list_nodes"),
     ("GET", rf"/api/v1/namespaces/{NAMESPACE}/resourcequotas", set(), "list_quotas"),
@@ -39,16 +39,11 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
 ]
 
 
-class _Refused(Exception):  # noqa: N818
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass
-class FakeKubernetes:
+class FakeKubernetes(JsonApi):
     """The server's state; tests read it and change it."""
 
+    routes: ClassVar = _ROUTES
     folder: Path  # as /var/run/secrets/kubernetes.io/serviceaccount: token, ca.crt, namespace
     port: int = 0
     nodes: list[client.V1Node] = field(default_factory=list)
@@ -58,18 +53,13 @@ class FakeKubernetes:
     states: list[tuple[str, str]] = field(default_factory=list)  # type and message of a condition
     leaving: int = 0  # looks for which a job that is deleted is still there: its pods have to go
     began: Callable[[dict[str, Any]], None] | None = None  # hears of every job that is created
-    calls: list[str] = field(default_factory=list)  # "POST trainjobs"
-    failures: list[tuple[str, int]] = field(default_factory=list)
 
-    def fail(self, call: str, status: int) -> None:
-        """Answer the next call that begins so, such as 'GET nodes', with a status."""
-        self.failures.append((call, status))
+    def name(self, path: str, match: re.Match[str]) -> str:
+        return path.removesuffix("/" + "".join(match.groups())).split("/")[-1]
 
-    def changes(self) -> list[str]:
-        """Return the calls that were no GET, and forget all calls."""
-        found = [call for call in self.calls if not call.startswith("GET")]
-        self.calls.clear()
-        return found
+    def error(self, status: int, message: str) -> Any:
+        made = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+        return {**made, "message": message, "code": status}
 
     def set_state(self, name: str, kind: str, message: str = "") -> None:
         """Give a TrainJob one condition that is true; '' for none."""
@@ -95,7 +85,7 @@ class FakeKubernetes:
         made = _checked(json.loads(body), "V1SelfSubjectAccessReview")
         asked = made["spec"]["resourceAttributes"]
         if asked["namespace"] != NAMESPACE:
-            raise _Refused(400, f"expected the namespace {NAMESPACE}, found {asked['namespace']}")
+            raise Refused(400, f"expected the namespace {NAMESPACE}, found {asked['namespace']}")
         what = (asked.get("group", ""), asked["resource"], asked["verb"])
         return {**made, "status": {"allowed": what not in self.forbidden}}
 
@@ -103,9 +93,9 @@ class FakeKubernetes:
         made = _checked_job(json.loads(body))
         name = made["metadata"]["name"]
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
-            raise _Refused(422, f"metadata.name: Invalid value: {name!r}")
+            raise Refused(422, f"metadata.name: Invalid value: {name!r}")
         if name in self.jobs:
-            raise _Refused(409, f'trainjobs.trainer.kubeflow.org "{name}" already exists')
+            raise Refused(409, f'trainjobs.trainer.kubeflow.org "{name}" already exists')
         self.jobs[name] = made
         if self.began is not None:
             threading.Thread(target=self.began, args=(made,), daemon=True).start()
@@ -131,7 +121,7 @@ class FakeKubernetes:
 
     def _find(self, name: str) -> None:
         if name not in self.jobs:
-            raise _Refused(404, f'trainjobs.trainer.kubeflow.org "{name}" not found')
+            raise Refused(404, f'trainjobs.trainer.kubeflow.org "{name}" not found')
 
 
 def a_node(
@@ -173,7 +163,7 @@ def _checked(sent: dict[str, Any], model: str) -> dict[str, Any]:
     try:
         back = reader.sanitize_for_serialization(reader.deserialize(_Body(json.dumps(sent)), model))
     except ValueError as error:
-        raise _Refused(400, f"{model}: {error}") from error
+        raise Refused(400, f"{model}: {error}") from error
     _refuse_lost(sent, back, model)
     return sent
 
@@ -183,60 +173,19 @@ def _checked_job(sent: dict[str, Any]) -> dict[str, Any]:
 
     kind = (sent.get("apiVersion"), sent.get("kind"))
     if kind != ("trainer.kubeflow.org/v1alpha1", "TrainJob"):
-        raise _Refused(400, f"expected a TrainJob of v1alpha1, found {kind}")
+        raise Refused(400, f"expected a TrainJob of v1alpha1, found {kind}")
     try:
         read = TrainerV1alpha1TrainJob.from_dict(sent)
     except ValueError as error:
-        raise _Refused(422, f"TrainJob: {error}") from error
+        raise Refused(422, f"TrainJob: {error}") from error
     _refuse_lost(sent, _sent(read.to_dict()), "TrainJob")
     return sent
 
 
 def _refuse_lost(sent: Any, back: Any, model: str) -> None:
-    lost = sorted(set(_leaves(sent)) - set(_leaves(back)))
+    lost = sorted(set(leaves(sent)) - set(leaves(back)))
     if lost:
-        raise _Refused(400, f"{model}: unknown {lost}")
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
-    if not isinstance(value, dict | list):
-        yield f"{prefix} {value!r}"
-        return
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(one, f"{prefix}.{key}")
-
-
-def _answer(
-    fake: FakeKubernetes, method: str, path: str, token: str, body: bytes
-) -> tuple[int, Any]:
-    parsed = urlparse(path)
-    for verb, pattern, known, name in _ROUTES:
-        match = re.fullmatch(pattern, parsed.path)
-        if verb != method or not match:
-            continue
-        call = f"{method} {parsed.path.removesuffix('/' + ''.join(match.groups())).split('/')[-1]}"
-        fake.calls.append(call)
-        for number, (failing, status) in enumerate(fake.failures):
-            if call.startswith(failing):
-                del fake.failures[number]
-                return status, _status(status, "told\nto fail")
-        if token.lower() != f"bearer {TOKEN}":
-            return 401, _status(401, "Unauthorized")
-        query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        if not query.keys() <= known:
-            return 400, _status(400, f"unknown query {sorted(query.keys() - known)}")
-        try:
-            return (201 if method == "POST" else 200), getattr(fake, name)(
-                query, body, *match.groups()
-            )
-        except _Refused as error:
-            return error.status, _status(error.status, str(error))
-    return 404, _status(404, f"the server could not find the requested resource: {method} {path}")
-
-
-def _status(code: int, message: str) -> dict[str, Any]:
-    made = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
-    return {**made, "message": message, "code": code}
+        raise Refused(400, f"{model}: unknown {lost}")
 
 
 @functools.cache
@@ -265,13 +214,6 @@ def _certificate() -> tuple[bytes, bytes]:
     return made.public_bytes(pem), secret
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away is what some tests are about."""
-
-
 @contextlib.contextmanager
 def fake_kubernetes() -> Iterator[FakeKubernetes]:
     """Serve an empty cluster until the block ends."""
@@ -282,47 +224,12 @@ def fake_kubernetes() -> Iterator[FakeKubernetes]:
         (folder / "key").write_bytes(key)
         (folder / "token").write_text(TOKEN)
         (folder / "namespace").write_text(f"{NAMESPACE}\n")
-        fake = FakeKubernetes(folder)
+        fake = FakeKubernetes(folder, token=TOKEN)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "ca.crt", folder / "key")
-        server = _Server(("127.0.0.1", 0), _handler(fake))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        fake.port = server.server_port
-        try:
+        with serve(fake.answer, tls=context) as address:
+            fake.port = int(address.rpartition(":")[2])
             yield fake
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-
-def _handler(fake: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            token = self.headers.get("Authorization", "")
-            try:
-                with lock:
-                    status, answer = _answer(fake, self.command, self.path, token, body)
-            except Exception as error:  # a fault of the fake's own, which a test has to see
-                status, answer = 500, _status(500, f"the fake: {error!r}")
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_POST = do_DELETE = do_GET  # noqa: N815
-
-    return Handler
 
 
 def inside(fake: FakeKubernetes, monkeypatch: Any) -> None:

@@ -5,16 +5,14 @@ is unknown, and the request is answered with 400. It speaks /v1/, and /v1alpha3/
 """
 
 import contextlib
-import functools
 import itertools
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qs, urlparse
+from typing import Any, ClassVar
 
-from tests.fakes.web import serve_json
+from tests.fakes.web import JsonApi, Refused, leaves, serve
 
 __all__ = ["FakeModelRegistry", "fake_model_registry"]
 
@@ -29,37 +27,26 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
 ]
 
 
-class _Refused(Exception):  # noqa: N818
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass
-class FakeModelRegistry:
+class FakeModelRegistry(JsonApi):
     """The server's state; tests read it and change it."""
 
+    routes: ClassVar = _ROUTES
     url: str = ""
-    token: str = ""  # what clients have to send, if anything
     speaks: tuple[str, ...] = ("v1", "v1alpha3")
     models: list[dict[str, Any]] = field(default_factory=list)
     versions: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)  # "POST /model_versions"
-    failures: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
 
-    def fail(self, call: str, status: int) -> None:
-        """Refuse the next call that begins so with a status."""
-        self.failures.append((call, status))
+    def short(self, path: str) -> str | None:
+        found = re.match(r"/api/model_registry/(\w+)(/.*)", path)
+        return found[2] if found and found[1] in self.speaks else None
 
-    def changes(self) -> list[str]:
-        """Return the calls that were no GET, and forget all calls."""
-        found = [call for call in self.calls if not call.startswith("GET")]
-        self.calls.clear()
-        return found
+    def error(self, status: int, message: str) -> Any:
+        return {"code": str(status), "message": message}
 
     def find_model(self, query: dict[str, str], body: bytes) -> Any:
         return self._find(self.models, "registered model", name=query["name"])
@@ -91,11 +78,11 @@ class FakeModelRegistry:
         for one in where:
             if wanted.items() <= one.items():
                 return one
-        raise _Refused(404, f"no {what} found for {wanted}")
+        raise Refused(404, f"no {what} found for {wanted}")
 
     def _add(self, where: list[dict[str, Any]], made: dict[str, Any], **unique: str) -> Any:
         if any(unique.items() <= one.items() for one in where):
-            raise _Refused(409, f"already exists: {unique}")
+            raise Refused(409, f"already exists: {unique}")
         times = {"createTimeSinceEpoch": "1", "lastUpdateTimeSinceEpoch": "1"}
         where.append({**made, "id": str(next(self._numbers)), **times})
         return where[-1]
@@ -109,54 +96,16 @@ def _checked(body: bytes, model: str) -> dict[str, Any]:
     try:
         back = getattr(mr_openapi.models, model).from_dict(sent).to_dict()
     except ValueError as error:
-        raise _Refused(400, f"{model}: {error}") from error
-    lost = sorted(set(_leaves(sent)) - set(_leaves(json.loads(json.dumps(back)))))
+        raise Refused(400, f"{model}: {error}") from error
+    lost = sorted(set(leaves(sent)) - set(leaves(json.loads(json.dumps(back)))))
     if lost:
-        raise _Refused(400, f"{model}: unknown {lost}")
+        raise Refused(400, f"{model}: unknown {lost}")
     return dict(sent)
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}{key}.")
-    elif value is not None:
-        yield f"{prefix} {value!r}"
-
-
-def _answer(
-    fake: FakeModelRegistry, method: str, path: str, token: str, body: bytes
-) -> tuple[int, Any]:
-    parsed = urlparse(path)
-    prefix = re.match(r"/api/model_registry/(\w+)(/.*)", parsed.path)
-    if not prefix or prefix[1] not in fake.speaks:
-        return 404, {"code": "404", "message": f"no such path: {parsed.path}"}
-    short = prefix[2]
-    fake.calls.append(f"{method} {short}")
-    for number, (call, status) in enumerate(fake.failures):
-        if f"{method} {short}".startswith(call):
-            del fake.failures[number]
-            return status, {"code": str(status), "message": "told\nto fail"}
-    if fake.token and token != f"Bearer {fake.token}":
-        return 401, {"code": "401", "message": "no token"}
-    for verb, pattern, known, name in _ROUTES:
-        match = re.fullmatch(pattern, short)
-        if verb != method or not match:
-            continue
-        query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        if not query.keys() <= known:
-            return 400, {"code": "400", "message": f"unknown query {sorted(query.keys() - known)}"}
-        try:
-            made = getattr(fake, name)(query, body, *match.groups())
-        except _Refused as error:
-            return error.status, {"code": str(error.status), "message": str(error)}
-        return (201 if method == "POST" else 200), made
-    return 404, {"code": "404", "message": f"no such path: {parsed.path}"}
 
 
 @contextlib.contextmanager
 def fake_model_registry() -> Iterator[FakeModelRegistry]:
     """Serve an empty registry until the block ends."""
     fake = FakeModelRegistry()
-    with serve_json(functools.partial(_answer, fake)) as fake.url:
+    with serve(fake.answer) as fake.url:
         yield fake

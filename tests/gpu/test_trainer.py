@@ -50,7 +50,7 @@ def test_gradients_equal_plain_float32(kind, compiled):
     make_optimizer(policy, 0.0, 0.0, half=True)
     if compiled:
         policy.compile_layers()
-    loss, _ = policy(policy.batch(PAIRS).to("cuda"), dpo(PAIRS))
+    loss, _ = policy(policy.micro_batch(PAIRS).to("cuda"), dpo(PAIRS))
     loss.backward()
     found = gradients(policy.model)
     whole = torch.cat([grad.flatten() for grad in expected.values()])
@@ -63,7 +63,7 @@ def test_reference_and_first_forward_round_alike():
     make_optimizer(policy, 0.0, 0.0, half=True)
     policy.compile_layers()
     frozen = policy.answer_logps(PAIRS)
-    batch = policy.batch(PAIRS).to("cuda")
+    batch = policy.micro_batch(PAIRS).to("cuda")
     again = answer_logps(policy(batch).detach(), batch.lengths_A)
     torch.testing.assert_close(again, frozen, rtol=0, atol=1e-5)
 
@@ -86,9 +86,9 @@ def test_the_fused_optimizer_equals_float32_adamw():
 
 
 def test_training_on_a_gpu_starts_at_ln_2_and_learns(made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     config = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 8, "check_every_steps": 2}
     model = soda.run("train", inputs=inputs, config=config, out=tmp_path / "model")
     lines = map(json.loads, (model.path / "logs" / "metrics.jsonl").read_text().splitlines())
-    losses = [line["loss"] for line in lines if line["name"] == "dpo"]
+    losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[0] == pytest.approx(0.6931, abs=5e-3) and losses[-1] < 0.6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 IMAGES = Path(__file__).parents[2] / "images"
-FILES = sorted(IMAGES.glob("*/Containerfile"))
+FILE = IMAGES / "Containerfile"
 LOCKS = sorted(IMAGES.rglob("*.lock"))
 
 
@@ -17,16 +17,14 @@ def name(path):
     return path.relative_to(IMAGES).as_posix()
 
 
-@pytest.mark.parametrize("file", FILES, ids=name)
-def test_hadolint_finds_nothing(file):
+def test_hadolint_finds_nothing():
     hadolint = shutil.which("hadolint") or str(Path(sys.executable).parent / "hadolint")
-    done = subprocess.run([hadolint, str(file)], capture_output=True, text=True)
+    done = subprocess.run([hadolint, str(FILE)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("file", FILES, ids=name)
-def test_an_image_ends_as_a_user_with_a_number_and_installs_by_hash(file):
-    text = file.read_text()
+def test_an_image_ends_as_a_user_with_a_number_and_installs_by_hash():
+    text = FILE.read_text()
     assert re.findall(r"^USER (.*)$", text, re.M) == ["10001:10001"]
     assert "org.opencontainers.image.revision" in text and "sbom.cdx.json" in text
     for line in text.splitlines():

@@ -22,8 +22,6 @@ CUSTOM = {
     ("kueue.x-k8s.io/v1beta2", "ClusterQueue"),
     ("kueue.x-k8s.io/v1beta2", "LocalQueue"),
     ("kueue.x-k8s.io/v1beta2", "ResourceFlavor"),
-    ("pipelines.kubeflow.org/v2beta1", "Pipeline"),
-    ("pipelines.kubeflow.org/v2beta1", "PipelineVersion"),
     ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"),
 }
 # What is made by hand, or by another overlay; the README says how.
@@ -68,7 +66,7 @@ def test_the_runtime_has_only_fields_that_kubeflow_trainer_knows():
 
 def test_every_kustomization_is_tested():
     tested = {*FOLDERS, *(name for names in COMPOSED.values() for name in names)}
-    tested |= {"components/existing-namespace", "components/gitops/pipelines"}  # see below; inside
+    tested |= {"components/existing-namespace"}  # see below
     assert {
         str(path.parent.relative_to(ROOT)) for path in ROOT.rglob("kustomization.yaml")
     } == tested
@@ -168,8 +166,6 @@ def test_what_other_objects_refer_to_is_there(made):
             assert ("SecretStore", one["spec"]["secretStoreRef"]["name"]) in there
         if one["kind"] == "LocalQueue":
             assert ("ClusterQueue", one["spec"]["clusterQueue"]) in there
-        if one["kind"] == "PipelineVersion":
-            assert ("Pipeline", one["spec"]["pipelineName"]) in there
 
 
 def test_network_policies_touch_our_pods_only(made):

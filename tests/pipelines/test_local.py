@@ -5,7 +5,7 @@ import logging
 
 from kfp.local import logging_utils
 
-from pipelines.local import start_runner
+from soda_pipelines.local import start_runner
 
 
 def test_after_steps_that_overlapped_the_process_prints_and_logs_as_before(tmp_path, capsys):

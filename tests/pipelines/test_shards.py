@@ -3,10 +3,10 @@
 import pytest
 from kfp import compiler, dsl
 
-from components.prepare_prompts.component import prepare_prompts
-from components.teacher_gen.component import teacher_gen
-from pipelines.local import start_runner
 from soda.artifacts.kinds import Responses
+from soda_components.prepare_prompts.component import prepare_prompts
+from soda_components.teacher_gen.component import teacher_gen
+from soda_pipelines.local import start_runner
 from tests.fakes.artifacts import write_dataset
 from tests.fakes.teacher import fake_teacher
 

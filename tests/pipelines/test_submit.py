@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.__main__ import main
-from pipelines.runs import prepare_run
-from pipelines.submit import read_run
+import soda
+from soda.cli import main
+from soda_pipelines.runs import prepare_run
+from soda_pipelines.submit import read_run
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"
@@ -97,7 +98,7 @@ def test_a_second_submit_uploads_nothing(api, run_file, submit):
 def test_killed_between_pipeline_and_version_it_goes_on(api, run_file, submit):
     api.fail("POST /pipelines/upload_version", 500)
     code, said = submit(run_file())
-    assert code == 2 and "upload soda-distill 0.1.0-" in said and "500" in said
+    assert code == 2 and f"upload soda-distill {soda.__version__}-" in said and "500" in said
     api.changes()
     assert submit(run_file())[0] == 0
     assert "POST /pipelines" not in api.changes() and len(api.pipelines) == 1
@@ -257,7 +258,7 @@ def test_the_versions_name_follows_from_the_spec_alone(run_file):
 
 def test_help_imports_no_kfp():
     code = (
-        "import sys\nfrom pipelines.__main__ import main\n"
+        "import sys\nfrom soda.cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: print('kfp' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

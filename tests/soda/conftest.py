@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from soda.storage import gcs, open_store, parts, s3
+from soda.storage import Place, gcs, parts, s3
 from tests.fakes.objects import BUCKET, fake_gcs, fake_s3
 
 _NUMBERS = itertools.count()
@@ -56,4 +56,4 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def store(place):
-    return open_store(place)
+    return Place.of(place).open()

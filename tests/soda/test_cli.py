@@ -1,4 +1,4 @@
-"""The command line: one line and code 2 for what the user can mend."""
+"""The command line: one line and code 2 for what the user can put right."""
 
 import json
 import subprocess
@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from soda.cli import main
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 from tests.fakes.student import save_student
 
 
@@ -43,12 +44,12 @@ def test_a_recipe_and_set_values_reach_the_stage(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--pairs", "none", "--model", "none"], "none: expected a folder with pairs"),
-        (["--pairs", "unfinished", "--model", "none"], "expected a finished artifact"),
-        (["--pairs", "made:prompts", "--model", "none"], "expected 'pairs', found 'prompts'"),
-        (["--pairs", "made:pairs", "--model", "made:base", "--set", "betta=1"], "unknown key"),
-        (["--pairs", "made:pairs", "--model", "made:base", "--set", "beta"], "key=value"),
-        (["--pairs", "made:pairs", "--model", "made:base", "--recipe", "no.yaml"], "a recipe"),
+        (["--data", "none", "--model", "none"], "none: expected a folder with pairs"),
+        (["--data", "unfinished", "--model", "none"], "expected a finished artifact"),
+        (["--data", "made:prompts", "--model", "none"], "'pairs' or 'responses', found 'prompts'"),
+        (["--data", "made:pairs", "--model", "made:base", "--set", "betta=1"], "unknown key"),
+        (["--data", "made:pairs", "--model", "made:base", "--set", "beta"], "key=value"),
+        (["--data", "made:pairs", "--model", "made:base", "--recipe", "no.yaml"], "a recipe"),
     ],
 )
 def test_refusals_are_one_line_and_code_2(capsys, made, tmp_path, monkeypatch, words, problem):

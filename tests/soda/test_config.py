@@ -1,31 +1,96 @@
 """Configs and recipes: what is accepted, and the one line a refusal gives."""
 
-import pytest
+from typing import Literal
 
-from soda.config import assign, load_recipe, parse_assignment
+import pytest
+from pydantic import Field
+
+import soda
+from soda.cli import main
+from soda.config import (
+    Config,
+    Group,
+    assign,
+    group_name,
+    groups_of,
+    load_recipe,
+    parse_assignment,
+    summary,
+    values_of,
+)
 from soda.errors import ConfigError
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 
 
 @pytest.mark.parametrize(
     ("stage", "values", "problem"),
     [
-        ("train", {"betta": 0.1}, "train.betta: unknown key; did you mean 'beta'?"),
-        ("train", {"beta": "high"}, "train.beta: expected a valid number"),
+        ("train", {"epoch": 1}, "train.epoch: unknown key; did you mean 'epochs'?"),
+        ("train", {"sft_weight": "high"}, "train.sft_weight: expected a valid number"),
         ("train", {"batch_size": 3.5}, "train.batch_size: expected a valid integer.*found 3.5"),
         ("train", {"epochs": -1}, "train.epochs: expected greater than or equal to 0, found -1"),
-        ("train", {"loss": "gdpo"}, "'ipo' or 'simpo', found 'gdpo'"),
-        ("train", {"beta": 0, "epochs": -1}, "and 1 more"),
+        ("train", {"loss": "gdpo"}, "train.loss: unknown loss 'gdpo'; did you mean 'dpo'?"),
+        ("train", {"seed": -1, "epochs": -1}, "and 1 more"),
         ("import-student", {}, "import-student.source: expected a value, found none"),
         ("register", {"name": "../x"}, "expected letters, digits"),
         ("register", {"name": "x", "champion_if": ["good"]}, "found 'good'"),
         ("teacher-gen", {"sampling": {"stream": True}}, "found 'stream'"),
+        ("train", {"lora": {"ranks": 8}}, "train.lora.ranks: unknown key; did you mean 'rank'?"),
+        ("train", {"health": {"lenght": "off"}}, "health.lenght: .*did you mean 'length'?"),
+        ("train", {"lora": 8}, "train.lora: expected a mapping, found 8"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(stage, values, problem):
     with pytest.raises(ConfigError, match=problem.replace("?", r"\?")) as refusal:
         load_stage(stage).config.parse(values)
     assert "\n" not in str(refusal.value)
+
+
+class Inner(Group):
+    depth: int = 1
+
+
+class Outer(Group):
+    inner: Inner = Inner()
+    optional: Inner | None = None
+    many: list[Inner] = Field(default_factory=list)
+    named: dict[str, Inner | None] = Field(default_factory=dict)
+
+
+class GroupedConfig(Config):
+    group: Outer | None = None
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ({"inner": {"dept": 1}}, "inner.dept"),
+        ({"optional": {"dept": 1}}, "optional.dept"),
+        ({"many": [{}, {"dept": 1}]}, "many.1.dept"),
+        ({"named": {"x": {"dept": 1}}}, "named.x.dept"),
+    ],
+)
+def test_an_unknown_key_of_any_group_is_answered_with_the_near_one(group, key):
+    with pytest.raises(ConfigError) as refusal:
+        GroupedConfig.parse({"group": group})
+    assert str(refusal.value) == f"grouped.group.{key}: unknown key; did you mean 'depth'?"
+
+
+def test_recipe_assignment_and_run_refuse_it_alike(made, tmp_path, capsys):
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
+    line = "train.lora.ranks: unknown key; did you mean 'rank'?"
+    with pytest.raises(ConfigError) as refusal:
+        soda.run("train", inputs=inputs, config={"lora": {"ranks": 8}}, out=tmp_path / "out")
+    assert str(refusal.value) == line
+    (tmp_path / "recipe.yaml").write_text("train: {lora: {ranks: 8}}")
+    words = ["train", "--out", str(tmp_path / "out")]
+    words += [word for name, path in inputs.items() for word in (f"--{name}", str(path))]
+    for more in (["--recipe", str(tmp_path / "recipe.yaml")], ["--set", "lora.ranks=8"]):
+        with pytest.raises(SystemExit) as end:
+            main(words + more)
+        assert end.value.code == 2 and capsys.readouterr().err == f"soda: {line}\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_kubeflows_floats_are_integers_where_they_are_whole():
@@ -74,11 +139,41 @@ def test_the_stage_is_read_from_the_class():
 
 
 def test_a_value_of_a_group_is_set_beside_its_others():
-    values = {"health": {"answers": 4}, "beta": 0.1}
+    values = {"health": {"answers": 4}, "seed": 1, "loss": "simpo"}
     assign(values, "health.length", "off")
     assign(values, "lora.rank", 8)
-    assign(values, "beta", 0.2)
-    assert values == {"health": {"answers": 4, "length": "off"}, "lora": {"rank": 8}, "beta": 0.2}
-    with pytest.raises(ConfigError, match=r"train\.beta: expected a valid number"):
-        assign(values, "beta.gamma", 1)
+    assign(values, "seed", 2)
+    assign(values, "loss.gamma", 0.5)  # of the loss that stands there as its name alone
+    assert values == {
+        "health": {"answers": 4, "length": "off"},
+        "lora": {"rank": 8},
+        "seed": 2,
+        "loss": {"name": "simpo", "gamma": 0.5},
+    }
+    with pytest.raises(ConfigError, match=r"train\.seed: expected a valid integer"):
+        assign(values, "seed.gamma", 1)
         load_stage("train").config.parse(values)
+
+
+class First(Group):
+    """The first, from somewhere."""
+
+    name: Literal["first"] = "first"
+    size: int = 1
+
+
+class Second(Group):
+    """The second. And more."""
+
+    name: Literal["second"] = "second"
+
+
+def test_groups_that_a_field_may_hold():
+    assert groups_of(First | Second) == [First, Second]
+    assert groups_of(First | None) == [First] and groups_of(int | None) == []
+    assert groups_of(dict[str, list[First] | None]) == [First]
+    assert [group_name(each) for each in (First, Second)] == ["first", "second"]
+    assert list(values_of(First)) == ["size"]
+    assert summary(First) == "The first, from somewhere"
+    config = load_stage("register").config
+    assert group_name(config) is None and "name" in values_of(config)  # a name that is a value

@@ -63,7 +63,7 @@ def cluster(monkeypatch):
 def train(shared, out, config=CONFIG, store=None):
     return launch_on_nodes(
         "train",
-        inputs={"pairs": shared["pairs"].path, "model": shared["base"].path},
+        inputs={"data": shared["pairs"].path, "model": shared["base"].path},
         config=config,
         out=out,
         store=str(store or shared["store"]),
@@ -82,7 +82,7 @@ def refusal(capfd, *arguments, **named):
 def test_the_nodes_train_and_the_step_finds_what_they_made(cluster, shared, tmp_path):
     made = train(shared, tmp_path / "out")
     assert made.path == tmp_path / "out" and made.manifest["stage"] == "train"
-    assert made.manifest["inputs"]["pairs"] == shared["pairs"].digest
+    assert made.manifest["inputs"]["data"] == shared["pairs"].digest
     assert made.weights_digest != shared["base"].weights_digest
     [place] = (shared["store"] / "artifacts").glob("train-*")
     assert Model.open(place, verify=True).digest == made.digest
@@ -119,7 +119,7 @@ def test_a_store_in_a_bucket_is_refused_before_anything_is_created(
 
 
 def test_a_wrong_value_is_refused_before_anything_is_created(cluster, shared, tmp_path, capfd):
-    assert "train.beta" in refusal(capfd, shared, tmp_path / "out", {"beta": -1})
+    assert "train.seed" in refusal(capfd, shared, tmp_path / "out", {"seed": -1})
     assert cluster.calls == []
 
 

@@ -5,10 +5,12 @@ import json
 import pytest
 
 import soda
-from soda.artifacts.artifact import Artifact, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
-from soda.stage import STAGES, load_stage, run
+from soda.stage import load_stage, prepare, run
+from soda.stages import STAGES
+from soda.storage import Place
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def test_every_stage_says_what_it_takes_and_makes(name):
     stage = load_stage(name)
     assert stage.name == name and stage.config.stage() == name
     assert issubclass(stage.output, Artifact)
-    assert all(issubclass(kind, Artifact) for kind in stage.inputs.values())
+    assert all(issubclass(kind, Artifact) for kinds in stage.inputs.values() for kind in kinds)
     assert load_stage(name.replace("-", "_")).function is stage.function
 
 
@@ -45,6 +47,19 @@ def test_inputs_that_the_stage_does_not_know_are_refused(made, tmp_path):
         run("pair-build", inputs={"teacher": made["teacher"].path}, config={}, out=tmp_path / "x")
     with pytest.raises(ArtifactError, match="prepare-prompts: expected inputs none, found x"):
         run("prepare-prompts", inputs={"x": tmp_path}, config={}, out=tmp_path / "x")
+
+
+def test_an_input_may_be_of_one_of_some_kinds(made):
+    assert load_stage("train").inputs["data"] == (soda.Pairs, soda.Responses)
+    for name in ("pairs", "teacher"):
+        inputs = {"data": made[name].path, "model": made["base"].path}
+        call = prepare("train", inputs=inputs, config={}, out="out")
+        assert call.inputs["data"].digest == made[name].digest
+    with pytest.raises(ArtifactError) as refused:
+        prepare("train", inputs={**inputs, "data": made["base"].path}, config={}, out="out")
+    assert str(refused.value) == (
+        f"{made['base'].path}: expected 'pairs' or 'responses', found 'model'"
+    )
 
 
 def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
@@ -89,7 +104,7 @@ def test_a_place_of_another_scheme_is_refused(dataset, tmp_path, monkeypatch):
 
 def test_going_on_where_an_earlier_run_stopped_is_said(dataset, tmp_path, capsys):
     config = load_stage("prepare-prompts").config.parse({"dataset": dataset})
-    (work_folder(tmp_path / "out", config, {}) / "work").mkdir(parents=True)
+    (work_place(Place.of(tmp_path / "out"), config, {}).folder / "work").mkdir(parents=True)
     run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert "going on where an earlier run stopped" in capsys.readouterr().err
 

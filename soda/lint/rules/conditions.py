@@ -1,11 +1,11 @@
-"""Rules about conditions and loops that do another thing than they say."""
+"""Rules about conditions and loops that do something else than they say."""
 
 import re
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.origins import origins
-from soda.lint.rules.wiring import OPERAND
-from soda.lint.spec import Spec, Task
+from ..findings import Fault, Faults, Rule
+from ..origins import origins
+from ..spec import Spec, Task
+from .wiring import OPERAND
 
 __all__ = ["RULES"]
 
@@ -13,8 +13,13 @@ _CHANNEL = "pipelinechannel--"
 _LOOP_ITEM = re.compile(
     r"-loop-item(-param-\d+)?(-subvar-\w+)?$|loop-item-param-\d+(-subvar-\w+)?$"
 )
-# A string that an operator, a bracket or the end follows.
-_STRING = re.compile(r"'[^']*'(?=\s*($|\)|&&|\|\||[=!<>]=|[<>]))")
+_TOKEN = re.compile(
+    r"""(?P<operand>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\w+(?:\.\d+)?)|(?P<stray>['"])|[^\s\w'"]"""
+)
+_PLAIN = r"(?:int\(|double\()*inputs\.parameter_values\['[^']+'\]\)*|'[^']*'|-?[\d.]+|true|false"
+_COMPARISON = re.compile(rf"({_PLAIN})\s*([=!<>]=|[<>])\s*({_PLAIN})(?![\w.\[(])")
+_TYPES = {"STRING": "text", "BOOLEAN": "a bool"}
+_TYPES |= dict.fromkeys(("NUMBER_INTEGER", "NUMBER_DOUBLE"), "a number")
 
 
 def _operands(task: Task) -> list[str]:
@@ -57,16 +62,81 @@ def _if_on_loop_item(spec: Spec) -> Faults:
                 yield Fault(task.place.at("triggerPolicy", "condition"), message)
 
 
-def _quote_in_condition(spec: Spec) -> Faults:
-    """kfp writes a condition's text between quotes without a care for quotes in it.
+def _broken_condition(spec: Spec) -> Faults:
+    """KFP cannot read a condition: its quotes do not fit.
 
-    A cluster cannot parse the condition. kfp.local takes it as false, dsl.Else after it too, and
-    reports SUCCESS.
+    kfp writes text between quotes without a care for quotes in it. And it puts quotes around an
+    output that it compares with text, if that output is no text itself: If(flag == 'true'),
+    If(number == '5'). The run fails; kfp.local skips the branch, and reports SUCCESS.
     """
     for task in spec.tasks:
-        if "'" in _STRING.sub("", OPERAND.sub("x", task.condition)):
+        if not _readable_expression(task.condition):
             place = task.place.at("triggerPolicy", "condition")
-            yield Fault(place, f"a quote in a text breaks its condition: {task.condition}")
+            fix = ""
+            if re.search(r"'(int\(|double\()?inputs\.", task.condition):
+                fix = "compare a number with a number, and a bool with True or False"
+            yield Fault(place, f"KFP cannot read the condition: {task.condition}", fix)
+
+
+def _readable_expression(condition: str) -> bool:
+    """Tell whether no quote is open, and an operator stands between any two operands."""
+    operand = False
+    for token in _TOKEN.finditer(condition):
+        kind, text = token.lastgroup, token.group()
+        if kind == "stray":
+            return False
+        starts = kind == "operand" and text != "in"
+        if starts and operand:
+            return False
+        operand = starts or text in (")", "]", "}")
+    return True
+
+
+def _condition_types(spec: Spec) -> Faults:
+    """A condition compares values of two types.
+
+    KFP's driver fails at < and >, and takes == as never true: the branch never runs.
+    """
+    for task in spec.tasks:
+        for left, operator, right in _comparisons(spec, task):
+            if left != right:
+                place = task.place.at("triggerPolicy", "condition")
+                yield Fault(place, f"compares {left} {operator} {right}: {task.condition}")
+
+
+def _compared_as_text(spec: Spec) -> Faults:
+    """A condition compares text with a number by < or >: letter by letter, '10' is before '5'.
+
+    kfp writes If(text_output > 5) as a comparison of texts.
+    """
+    for task in spec.tasks:
+        for number in re.findall(r"[<>]=?\s*'(-?\d+(?:\.\d+)?)'", task.condition):
+            if _readable_expression(task.condition):
+                place = task.place.at("triggerPolicy", "condition")
+                yield Fault(place, f"compares with '{number}' letter by letter: {task.condition}")
+
+
+def _comparisons(spec: Spec, task: Task) -> list[tuple[str, str, str]]:
+    """Return the types on both sides of each comparison of two plain operands."""
+    found = []
+    for left, operator, right in _COMPARISON.findall(task.condition):
+        types = [_operand_type(spec, task, each) for each in (left, right)]
+        if all(types):
+            found.append((types[0], operator, types[1]))
+    return found
+
+
+def _operand_type(spec: Spec, task: Task, operand: str) -> str:
+    if operand.startswith("'"):
+        return "text"
+    if operand in ("true", "false"):
+        return "a bool"
+    if operand.startswith(("int(", "double(")) or operand[0] in "-0123456789":
+        return "a number"
+    component = spec.components.get(task.component)
+    name = OPERAND.findall(operand)[0]
+    definition = component.parameters.get(name, {}) if component else {}
+    return _TYPES.get(definition.get("parameterType", ""), "")
 
 
 def _quote_in_default(spec: Spec) -> Faults:
@@ -114,11 +184,34 @@ def _read(spec: Spec, component: str, name: str, seen: set[str]) -> bool:
 
 RULES = (
     Rule(
+        "broken-condition",
+        "error",
+        "a condition's quotes do not fit: the run fails, or skips the branch",
+        "compare with a text without quotes",
+        _broken_condition,
+    ),
+    Rule(
+        "condition-types",
+        "error",
+        "a condition compares values of two types: the run fails, or never takes the branch",
+        "compare values of one type",
+        _condition_types,
+        ("kfp", "vertex"),
+    ),
+    Rule(
+        "compared-as-text",
+        "warning",
+        "a condition compares a text with a number letter by letter: '10' comes before '5'",
+        "let the component return an int or a float",
+        _compared_as_text,
+    ),
+    Rule(
         "if-on-named-output",
         "warning",
         "kfp.local skips a condition on an output not called 'Output', and reports SUCCESS",
         "call that field of the NamedTuple 'Output'",
         _if_on_named_output,
+        ("local",),
     ),
     Rule(
         "if-on-loop-item",
@@ -126,13 +219,7 @@ RULES = (
         "kfp.local skips a condition on an item that a task made, and reports SUCCESS",
         "loop over a constant or a parameter of plain values, or decide inside the component",
         _if_on_loop_item,
-    ),
-    Rule(
-        "quote-in-condition",
-        "error",
-        "a quote in a condition's text breaks it: kfp.local skips the task and reports SUCCESS",
-        "compare with a text without quotes",
-        _quote_in_condition,
+        ("local",),
     ),
     Rule(
         "quote-in-default",
@@ -140,6 +227,7 @@ RULES = (
         "kfp.local skips what a condition guards if its parameter holds a quote: SUCCESS again",
         "choose a default without quotes",
         _quote_in_default,
+        ("local",),
     ),
     Rule(
         "output-into-loop",
@@ -147,5 +235,6 @@ RULES = (
         "kfp.local gives a loop's tasks the item instead of the output of a task outside",
         "put the loop inside a dsl.If that is always true, or hand the value over in an artifact",
         _output_into_loop,
+        ("local",),
     ),
 )

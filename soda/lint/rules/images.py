@@ -3,13 +3,18 @@
 import re
 from collections.abc import Iterator
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Place, Spec
+from ..findings import Fault, Faults, Rule
+from ..spec import Place, Spec
 
 __all__ = ["RULES"]
 
 _CHANNEL = re.compile(r"^\{\{\$\.inputs\.parameters\['(?:pipelinechannel--)?([^']+)'\]\}\}$")
-_INSTALL = re.compile(r"\b((pip|pip3|conda|mamba) install|apt(-get)? (-\S+ )*install)\b")
+# A command that installs, options between its words, and what downloads a script to run it.
+_TOOLS = r"(?:uv )?pip[\d.]*|uv|conda|mamba|micromamba|apt|apt-get|yum|dnf|microdnf|apk|poetry|npm"
+_INSTALL = re.compile(
+    rf"(?<![\w/.-])(?:{_TOOLS}) (?:-\S+ )*(?:install|add|sync)\b"
+    r"|(?<![\w.-])(?:curl|wget) [^|\n]*\|\s*(?:sudo )?(?:ba|z)?sh\b"
+)
 
 
 def _images(spec: Spec) -> Iterator[tuple[Place, str, str]]:
@@ -68,17 +73,15 @@ def _runtime_pip(spec: Spec) -> Faults:
     every pod waits. kfp does it by default: it installs itself.
     """
     for executor in spec.executors.values():
-        # A Python component's last word is its source: it may only speak of installing.
-        source = "--function_to_execute" in executor.args
-        command = executor.command[:-1] if source else executor.command + executor.args
-        if _INSTALL.search(" ".join(command)):
+        # A Python component's source is left out: it may only speak of installing.
+        if _INSTALL.search(re.sub(r"\s+", " ", " ".join(executor.words).replace("\\\n", " "))):
             yield Fault(executor.place.at("container"), "installs packages when it starts")
 
 
 RULES = (
     Rule(
         "unpinned-image",
-        "error",
+        "warning",
         "an image without a version changes under its name, while cached results stay",
         "name a version or a digest: the image reference is part of the cache key",
         _unpinned_image,
@@ -92,9 +95,10 @@ RULES = (
     ),
     Rule(
         "runtime-pip",
-        "warning",
+        "note",
         "packages are installed when the task starts: it needs the index, and versions move",
         "put the packages into the image and set install_kfp_package=False",
         _runtime_pip,
+        style=True,
     ),
 )

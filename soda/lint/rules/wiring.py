@@ -1,15 +1,23 @@
-"""Rules about references that lead nowhere."""
+"""Rules about inputs and outputs: what is read, and what is given."""
 
 import json
 import re
+from typing import Any
 
-from soda.lint.findings import Fault, Faults, Rule
-from soda.lint.spec import Input, Place, Spec, Task
+from ..findings import Fault, Faults, Rule
+from ..spec import NOTHING, PARAMETER, Component, Input, Place, Spec, Task, Tree
 
-__all__ = ["OPERAND", "RULES"]
+__all__ = ["OPERAND", "RULES", "available"]
 
 OPERAND = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
-_PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]")
+_STATES = ("TASK_FINAL_STATUS", "TASK_CONFIG")  # filled in by KFP
+_NUMBERS = {"NUMBER_INTEGER", "NUMBER_DOUBLE"}
+
+
+def available(spec: Spec, component: Component) -> set[str]:
+    """Return the inputs that tasks of a group can read: declared, or given by what runs it."""
+    given = (task.inputs.keys() for task in spec.callers.get(component.name, []))
+    return component.receives.union(*given)
 
 
 def _settings(spec: Spec, task: Task) -> set[str]:
@@ -21,14 +29,14 @@ def _settings(spec: Spec, task: Task) -> set[str]:
 def _lost(spec: Spec, task: Task, source: Input) -> str:
     """Say what an input comes from that is not there, or ''."""
     around = spec.components[task.around]
-    if source.around and source.around not in around.receives:
+    if source.around and source.around not in available(spec, around):
         return f"'{source.around}', which '{around.name}' does not receive"
     if not source.producer:
         return ""
     if source.producer not in around.tasks:
         return f"the task '{source.producer}', which is not beside it"
     made = spec.components.get(around.tasks[source.producer].component)
-    if made and not source.status and source.output not in made.produces:
+    if made and not source.status and source.output not in made.makes:
         return f"'{source.output}', no output of '{source.producer}'"
     return ""
 
@@ -43,16 +51,17 @@ def _dangling_input(spec: Spec) -> Faults:
     of an item, f"{item.name}"; and from a condition on dsl.OneOf, if no task reads that too.
     """
     for task in spec.tasks:
-        # What a setting reads is left to unthreaded-resource, whose mend is another.
+        # What a setting reads is left to unthreaded-resource, whose fix is another.
         settings = _settings(spec, task)
         for name in sorted(task.inputs.keys() - settings):
             if lost := _lost(spec, task, task.inputs[name]):
                 yield Fault(task.place.at("inputs"), f"input '{name}' comes from {lost}")
-        constants = [each.constant for each in task.inputs.values()]
-        read = set(_PLACEHOLDER.findall(json.dumps(constants, default=str))) - settings
+        constants = [each.constant for each in task.inputs.values() if each.constant is not NOTHING]
+        read = set(PARAMETER.findall(json.dumps(constants, default=str))) - settings
         for name in sorted(read - task.inputs.keys()):
             yield Fault(task.place.at("inputs"), f"a value reads '{name}', no input of the task")
-        for name in sorted(set(OPERAND.findall(task.condition)) - task.inputs.keys()):
+        known = task.inputs.keys() | {task.item}
+        for name in sorted(set(OPERAND.findall(task.condition)) - known):
             message = f"its condition reads '{name}', no input of the task"
             yield Fault(task.place.at("triggerPolicy"), message)
         if task.items and task.items not in task.inputs:
@@ -73,41 +82,102 @@ def _dangling_output(spec: Spec) -> Faults:
                 yield Fault(place, message)
                 continue
             made = spec.components.get(component.tasks[output.producer].component)
-            if made and output.output not in made.produces:
+            if made and output.output not in made.makes:
                 message = f"output '{output.name}' selects '{output.output}', "
                 yield Fault(place, f"{message}which '{output.producer}' does not make")
 
 
-def _unknown_component(spec: Spec) -> Faults:
-    """A task runs a component that the spec does not hold: the cluster refuses it, or fails."""
-    for task in spec.tasks:
-        if task.component not in spec.components:
-            yield Fault(task.place, f"runs '{task.component}', no component")
+def _missing_input(spec: Spec) -> Faults:
+    """A task does not get an input that its component needs: it fails when its turn comes.
 
-
-def _unknown_executor(spec: Spec) -> Faults:
-    """A component or a platform setting names an executor that the spec does not hold.
-
-    Settings for no executor are ignored in silence: no secret, no volume, no node selector.
+    Needed is what is not optional and has no default. (Specs of schema 2.0.0 do not say.)
     """
-    for component in spec.components.values():
-        if component.executor and component.executor not in spec.labels:
-            yield Fault(component.place, f"is run by '{component.executor}', no executor")
-    for label in sorted(spec.settings.keys() - spec.labels):
-        yield Fault(spec.settings[label], "has platform settings, but is no executor")
+    if spec.version.startswith("2.0"):
+        return
+    for task in spec.tasks:
+        component = spec.components.get(task.component)
+        needed: dict[str, Tree] = component.parameters | component.artifacts if component else {}
+        for name in sorted(needed.keys() - task.inputs.keys() - {task.item}):
+            definition = needed[name]
+            state = definition.get("parameterType") in _STATES
+            if not state and not definition.get("isOptional") and "defaultValue" not in definition:
+                yield Fault(task.place, f"does not get '{name}', which '{task.component}' needs")
 
 
-def _missing_dependency(spec: Spec) -> Faults:
-    """A task reads what another makes, and does not wait for it.
+def _undeclared_input(spec: Spec) -> Faults:
+    """A task gets an input that its component does not know, as after a typo.
 
-    kfp 2.17 forgets the wait for the list of a loop in which nothing reads the item. The loop then
-    starts before its list exists, and fails.
+    KFP drops it in silence, and the component works with its default.
     """
     for task in spec.tasks:
-        beside = spec.components[task.around].tasks
-        read = {each.producer for each in task.inputs.values()} & beside.keys()
-        for producer in sorted(read - task.after):
-            yield Fault(task.place, f"reads what '{producer}' makes, and does not wait for it")
+        component = spec.components.get(task.component)
+        if not component or not component.executor or spec.kind(task) != "container":
+            continue
+        constants = [each.constant for each in task.inputs.values()]
+        text = json.dumps([constants, task.condition], default=str)
+        read = {*PARAMETER.findall(text), *OPERAND.findall(text), *_settings(spec, task)}
+        executor = spec.executors[component.executor]
+        read |= set(PARAMETER.findall(" ".join(executor.command + executor.args)))
+        for name in sorted(task.inputs.keys() - component.receives - read - {task.items}):
+            if not PARAMETER.search(str(task.inputs[name].constant)):  # a setting's copy
+                message = f"gets '{name}', which '{task.component}' does not know"
+                yield Fault(task.place.at("inputs"), message)
+
+
+def _input_type(spec: Spec) -> Faults:
+    """A task gets a value of another type than its component declares: it fails at its turn.
+
+    Whole and other numbers may stand for each other; text takes everything. A null is refused
+    where an input is not optional.
+    """
+    for task in spec.tasks:
+        component = spec.components.get(task.component)
+        for name, source in task.inputs.items() if component else ():
+            definition = component.parameters.get(name, {}) if component else {}
+            wanted = definition.get("parameterType", "")
+            given = _type(spec, task, source)
+            if source.artifact or not wanted or wanted in _STATES or given in ("", wanted):
+                continue
+            null = given == "null"
+            same = wanted == "STRING" or {wanted, given} <= _NUMBERS
+            if definition.get("isOptional") if null else same:
+                continue
+            place = task.place.at("inputs", "parameters", name)
+            yield Fault(place, f"'{name}' is {wanted}, and gets {given}")
+
+
+def _type(spec: Spec, task: Task, source: Input) -> str:
+    """Return the type of what an input gets, or '' where it does not show."""
+    if source.constant is not NOTHING:
+        return _type_of(source.constant)
+    if source.selected or source.status:
+        return ""
+    around = spec.components[task.around]
+    if source.producer in around.tasks:
+        made = spec.components.get(around.tasks[source.producer].component)
+        return made.makes.get(source.output, "") if made else ""
+    given = around.parameters.get(source.around, {}).get("parameterType", "")
+    return "" if given in _STATES else str(given)
+
+
+def _type_of(value: Any) -> str:
+    kinds: dict[type, str] = {bool: "BOOLEAN", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE"}
+    kinds |= {str: "STRING", list: "LIST", dict: "STRUCT", type(None): "null"}
+    return kinds.get(type(value), "")
+
+
+def _default_type(spec: Spec) -> Faults:
+    """A pipeline's parameter has a default of another type than its own.
+
+    Every run that does not set it fails, at the first task that reads it.
+    """
+    for name, definition in spec.root.parameters.items():
+        wanted = definition.get("parameterType", "")
+        if wanted and definition.get("defaultValue") is not None:
+            given = _type_of(definition["defaultValue"])
+            if given != wanted and wanted != "STRING" and not {wanted, given} <= _NUMBERS:
+                keys = spec.root.place.at("inputDefinitions", "parameters", name).keys
+                yield Fault(Place(f"root/{name}", keys), f"is {wanted}; its default is {given}")
 
 
 def _unused_parameter(spec: Spec) -> Faults:
@@ -125,8 +195,6 @@ def _unused_parameter(spec: Spec) -> Faults:
         yield Fault(Place(f"root/{name}", keys), "no task reads the parameter")
 
 
-_AGAIN = "compile the pipeline again, with one version of kfp"
-
 RULES = (
     Rule(
         "dangling-input",
@@ -139,29 +207,36 @@ RULES = (
         "dangling-output",
         "error",
         "an output selects a task or a key that is not there: the run fails at its end",
-        _AGAIN,
+        "compile the pipeline again, with one version of kfp",
         _dangling_output,
     ),
     Rule(
-        "missing-dependency",
+        "missing-input",
         "error",
-        "a task does not wait for what it reads: it starts too early and fails",
-        "read the item in the loop, or call .after(...) on a task of the loop with the list's",
-        _missing_dependency,
+        "a task does not get an input that its component needs: it fails when its turn comes",
+        "pass the input, or give it a default in the component",
+        _missing_input,
     ),
     Rule(
-        "unknown-component",
-        "error",
-        "a task runs a component that is not in the spec: the run is refused or fails",
-        _AGAIN,
-        _unknown_component,
+        "undeclared-input",
+        "warning",
+        "a task gets an input that its component does not know: KFP drops it in silence",
+        "correct the name, or compile the pipeline again with the component as it is now",
+        _undeclared_input,
     ),
     Rule(
-        "unknown-executor",
+        "input-type",
         "error",
-        "settings or a component name no executor: secrets and volumes are left out in silence",
-        _AGAIN,
-        _unknown_executor,
+        "a task gets a value of another type than its component declares: it fails at its turn",
+        "pass a value of that type, or declare the other type in the component",
+        _input_type,
+    ),
+    Rule(
+        "default-type",
+        "error",
+        "a parameter's default has another type than the parameter: runs without a value fail",
+        "correct the default, or the parameter's annotation",
+        _default_type,
     ),
     Rule(
         "unused-parameter",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soda.rows import Pair
+from soda.rows import Pair, Response
 from soda.student.chat import ChatFormat
 
-__all__ = ["Example", "Ids", "plan_batches", "tokenize"]
+__all__ = ["Example", "Ids", "answered", "plan_micro_batches", "tokenize"]
 
 Ids = NDArray[np.int32]  # a fifth of the memory of a list of ints
 
@@ -54,7 +54,16 @@ def tokenize(pair: Pair, chat: ChatFormat) -> Example:
     )
 
 
-def plan_batches(
+def answered(row: Response, chat: ChatFormat) -> Example:
+    """Return the ids of a prompt and the whole answer to it."""
+    return Example.of(
+        row.prompt.id,
+        chat.prompt_ids(row.prompt.messages),
+        chat.answer_ids(row.text, stopped=True),
+    )
+
+
+def plan_micro_batches(
     examples: Sequence[Example], most_tokens: int, multiple_of: int = 1
 ) -> list[list[Example]]:
     """Cut examples into batches of at most so many tokens, as few and as even as can be.

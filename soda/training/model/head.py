@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soda.training.model.batch import Batch
 from soda.training.model.compiled import compiled
 from soda.training.model.examples import Example
+from soda.training.model.micro_batch import MicroBatch
 
 __all__ = ["Objective", "Sums", "answer_logps", "fused_logps", "fused_loss", "token_logps"]
 
@@ -43,7 +43,7 @@ def token_logps(logits_NV: Tensor, target_N: Tensor) -> Tensor:
     return logits_NV.gather(1, target_N[:, None])[:, 0] - _norms(logits_NV)
 
 
-def fused_logps(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
+def fused_logps(hidden_NE: Tensor, weight_VE: Tensor, batch: MicroBatch) -> Tensor:
     """Return the log-probability of each answer token: (N,), without gradients."""
     with torch.no_grad():
         found = [
@@ -54,7 +54,7 @@ def fused_logps(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
 
 
 def fused_loss(
-    hidden_NE: Tensor, weight_VE: Tensor, batch: Batch, objective: Objective
+    hidden_NE: Tensor, weight_VE: Tensor, batch: MicroBatch, objective: Objective
 ) -> tuple[Tensor, Sums]:
     """Return a batch's loss, to run backward once, and the sums that the objective watches."""
     sums: Sums = {}
@@ -68,7 +68,7 @@ class _FusedLoss(torch.autograd.Function):
         ctx: Any,
         hidden_NE: Tensor,
         weight_VE: Tensor,
-        batch: Batch,
+        batch: MicroBatch,
         objective: Objective,
         sums: Sums,
     ) -> Tensor:
@@ -106,7 +106,7 @@ class _FusedLoss(torch.autograd.Function):
         return grad_hidden_NE * grad, grad_weight_VE, None, None, None
 
 
-def _chunks(batch: Batch, weight_VE: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+def _chunks(batch: MicroBatch, weight_VE: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     """Yield slices of examples, with their answer tokens and answers: whole examples, small."""
     most = _CHUNK_BYTES[weight_VE.device.type] // (4 * len(weight_VE))
     first = token = answer = 0
@@ -125,7 +125,7 @@ def _chunks(batch: Batch, weight_VE: Tensor) -> Iterator[tuple[slice, slice, sli
     )
 
 
-def _logits(hidden_NE: Tensor, weight_VE: Tensor, batch: Batch) -> Tensor:
+def _logits(hidden_NE: Tensor, weight_VE: Tensor, batch: MicroBatch) -> Tensor:
     """Return float32 logits, whatever the weights are, over the batch's temperature."""
     if hidden_NE.is_cuda and hidden_NE.dtype != torch.float32:
         logits_NV = torch.mm(hidden_NE, weight_VE.t(), out_dtype=torch.float32)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from soda.student.weights import load_causal_lm
+from soda.training.config import TrainConfig
 from soda.training.model.lora import Lora, add_adapters, load_quantized
 from soda.training.model.policy import Policy
 from soda.training.model.processes import Processes, whole
@@ -18,32 +19,28 @@ def load_policy(
     padding: int,
     longest: int,
     processes: Processes,
-    lora: Lora | None = None,
-    *,
-    seed: int = 0,
-    recompute: bool = False,
-    compiled: bool = False,
+    config: TrainConfig,
 ) -> Policy:
     """Load a student in float32 and put it on the device, shared out over the processes.
 
-    It stays in eval mode: dropout would make the first loss another than ln 2.
+    It stays in eval mode: with dropout the first loss would not be ln 2. Layers are compiled where
+    the packed path runs on a GPU.
 
     Args:
         padding: the id that pads rows.
         longest: no prompt with one answer is longer than so many tokens.
-        seed: of the adapters, which have to be the same in every process.
-        recompute: activations, instead of keeping them.
-        compiled: compile the layers, where the packed path runs on a GPU.
+        config: its lora, device and seed, which makes adapters the same in every process.
     """
+    lora, device = config.lora, config.device
     quantized = lora is not None and lora.quantized
     model = load_quantized(folder) if quantized else load_causal_lm(folder, torch.float32)
-    torch.manual_seed(seed)
+    torch.manual_seed(config.seed)
     if lora is not None:
         add_adapters(model, lora)
     policy = Policy(model, padding, longest)
-    if recompute:
+    if device.recompute_activations == "on":
         policy.recompute_activations()
-    if compiled and policy.packed and processes.device.type == "cuda":
+    if device.compile and policy.packed and processes.device.type == "cuda":
         policy.compile_layers()
     processes.place(policy)
     return policy

@@ -4,18 +4,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from soda.config import Group
 from soda.errors import ModelError
 from soda.student.weights import load_causal_lm
 
 __all__ = ["Lora", "add_adapters", "load_quantized"]
 
 
-class Lora(BaseModel):
+class Lora(Group):
     """Hu et al. 2021 (arXiv 2106.09685), on every linear layer but the head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0, description="adapters are scaled by alpha / rank")

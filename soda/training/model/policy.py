@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from soda.errors import ModelError
 from soda.progress import say
 from soda.training.model.attention import ATTENTION, register_attention
-from soda.training.model.batch import Batch, pack, pad
 from soda.training.model.examples import Example
 from soda.training.model.head import (
     Objective,
@@ -21,6 +20,7 @@ from soda.training.model.head import (
     fused_loss,
     token_logps,
 )
+from soda.training.model.micro_batch import MicroBatch, pack, pad
 
 __all__ = ["Policy"]
 
@@ -109,7 +109,7 @@ class Policy(nn.Module):
             if type(module).__name__ in layers:
                 module.compile()
 
-    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
+    def micro_batch(self, examples: Sequence[Example], temperature: float = 1.0) -> MicroBatch:
         """Return a batch for this model, still on the CPU."""
         if self.packed:
             multiple_of = 128 if self.device.type == "cuda" else 1
@@ -119,7 +119,7 @@ class Policy(nn.Module):
         return dataclasses.replace(batch, temperature=temperature)
 
     def forward(
-        self, batch: Batch, objective: Objective | None = None
+        self, batch: MicroBatch, objective: Objective | None = None
     ) -> Tensor | tuple[Tensor, Sums]:
         """Return the log-probability of each answer token, or the objective's loss and sums."""
         if self.packed:
@@ -136,7 +136,7 @@ class Policy(nn.Module):
             return logps_N
         return objective(batch.examples, logps_N, batch.lengths_A)
 
-    def hidden(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: MicroBatch) -> Tensor:
         """Return the last hidden state of every place: (R, T, width)."""
         inputs = dict(batch.inputs)
         if self.packed:
@@ -153,7 +153,7 @@ class Policy(nn.Module):
         The forward is recorded as in training and let go: a graph without gradients is compiled to
         other kernels, which round otherwise (0.6980 instead of ln 2 was seen at 0.5B).
         """
-        batch = self.batch(examples).to(self.device)
+        batch = self.micro_batch(examples).to(self.device)
         with torch.set_grad_enabled(self.device.type == "cuda"):
             logps_N = self(batch)
         return answer_logps(logps_N.detach(), batch.lengths_A)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from soda.training.model.policy import Policy
 
-__all__ = ["Processes", "whole"]
+__all__ = ["Processes", "reshard", "whole"]
 
 
 class Processes:
@@ -22,6 +22,14 @@ class Processes:
         self.index: int = self._state.process_index
         self.count: int = self._state.num_processes
         self.main: bool = self._state.is_main_process
+
+    @property
+    def half(self) -> bool:
+        """Whether weights are bf16, with what they lack of float32 beside them: on one GPU.
+
+        Several GPUs keep float32 shares.
+        """
+        return self.device.type == "cuda" and self.count == 1
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -70,6 +78,15 @@ class Processes:
         from accelerate.utils import gather_object
 
         return list(gather_object(found))
+
+
+def reshard(module: nn.Module) -> None:
+    """Give each process its share alone; a forward without a backward leaves some weights whole."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:

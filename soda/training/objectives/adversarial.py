@@ -1,18 +1,24 @@
 """What GAD needs to be told beside what all methods share."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from soda.config import Group
 
 __all__ = ["Adversarial"]
 
 
-class Adversarial(BaseModel):
+class Adversarial(Group):
     """The defaults are those of GAD's public scripts (arXiv 2511.10643)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    sft_epochs: int = Field(
+        default=1, ge=0, description="of the student on the teacher's answers, first: the warm-up"
+    )
+    sft_learning_rate: float = Field(default=1e-6, gt=0)
+    discriminator_epochs: int = Field(
+        default=1, ge=0, description="of the discriminator, after that and before both are trained"
+    )
+    discriminator_learning_rate: float = Field(default=1e-6, gt=0)
     rollouts: int = Field(default=8, ge=2, description="answers sampled a prompt, in every step")
     temperature: float = Field(default=0.8, gt=0)
     max_new_tokens: int = Field(default=1536, ge=1, description="where a rollout is cut")
     kl: float = Field(default=0.001, ge=0, description="how strongly it is held to the start")
-    discriminator_epochs: int = Field(default=1, ge=0, description="over the pairs, before")
-    discriminator_learning_rate: float = Field(default=1e-6, gt=0)

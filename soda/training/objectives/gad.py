@@ -3,119 +3,29 @@
 Generative Adversarial Distillation (arXiv 2511.10643): a discriminator scores whole answers and
 learns to tell the teacher's from the student's; the student learns, by GRPO, to score high. A step
 samples rollouts, trains both on them, and throws them away.
-
-Dimensions: N answer tokens, A answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
-from torch import Tensor, nn
+from safetensors.torch import load, save
+from torch import Tensor
 
-from soda.training.model.batch import Batch
-from soda.training.model.examples import Example, plan_batches
-from soda.training.model.head import Objective, Sums
+from soda import storage
+from soda.training.model.examples import Example, plan_micro_batches
+from soda.training.model.head import Sums
 from soda.training.model.policy import Policy
-from soda.training.model.processes import Processes
-from soda.training.objectives.adversarial import Adversarial
-from soda.training.run.loop import Turn, accumulate, clip, local_batches
+from soda.training.objectives.discriminator import Discriminator, bradley_terry
+from soda.training.objectives.grpo import advantages, grpo
+from soda.training.objectives.rollouts import draw_rollouts
+from soda.training.run.checkpoint import local_tensors
+from soda.training.run.loop import accumulate, clip, local_micro_batches
+from soda.training.run.phase import Phase, Setup, Start, Turn, TurnOf
 
-__all__ = ["Adversary", "Discriminator", "Rollout", "advantages", "bradley_terry", "grpo"]
+__all__ = ["Adversary", "adversarial_phase"]
 
-# From prompts' ids and a seed: a number of answers for each, as ids; None if it was interrupted.
-Rollout = Callable[[Policy, list[list[int]], int], list[list[list[int]]] | None]
-
-
-class Discriminator(nn.Module):
-    """Scores answers: the student's own architecture, and a scalar head on the last token.
-
-    The head begins at zero, so all scores do, and the first loss is ln 2.
-    """
-
-    def __init__(self, body: Policy):
-        super().__init__()
-        self.body = body
-        words = body.model.get_input_embeddings().weight
-        if body.model.get_output_embeddings().weight is not words:
-            body.model.get_output_embeddings().requires_grad_(False)  # it is not used
-        self.head = nn.Linear(words.shape[1], 1, bias=False, device=words.device)
-        nn.init.zeros_(self.head.weight)
-
-    def batch(self, examples: Sequence[Example], temperature: float = 1.0) -> Batch:
-        """Return a batch for this model, still on the CPU."""
-        return self.body.batch(examples, temperature)
-
-    def forward(self, batch: Batch, objective: Objective) -> tuple[Tensor, Sums]:
-        """Return the objective's loss and sums, from the score of each answer: (A,)."""
-        last_AE = self.body.hidden(batch).flatten(0, 1)[batch.last_A]
-        return objective(batch.examples, self.head(last_AE)[:, 0].float(), batch.lengths_A)
-
-
-def bradley_terry(step: Sequence[Example]) -> Objective:
-    """Return the discriminator's objective: an example's first answer beats each of the others.
-
-    -log sigmoid(D(x, teacher's) - D(x, student's)), the mean over a step's answers of the student.
-    """
-
-    def objective(
-        examples: Sequence[Example], scores_A: Tensor, lengths_A: Tensor
-    ) -> tuple[Tensor, Sums]:
-        scores = scores_A.view(len(examples), -1)
-        ahead = scores[:, :1] - scores[:, 1:]
-        losses = -F.logsigmoid(ahead).mean(1)
-        return losses.sum() / len(step), {
-            "loss": losses.sum(),
-            "loss_of_reference": -F.logsigmoid(torch.zeros_like(losses)).sum(),
-            "accuracy": (ahead > 0).float().mean(1).sum(),
-            "margin": ahead.mean(1).sum(),
-        }
-
-    return objective
-
-
-def advantages(rewards: Tensor) -> Tensor:
-    """Return how far each reward is above its prompt's others, in standard deviations.
-
-    Shao et al. 2024 (GRPO, arXiv 2402.03300), section 4.1.2. Shape: (prompts, rollouts).
-    """
-    centred = rewards - rewards.mean(1, keepdim=True)
-    return centred / (rewards.std(1, keepdim=True) + 1e-6)
-
-
-def grpo(
-    step: Sequence[Example],
-    advantage_of: dict[str, Tensor],
-    frozen_of: dict[str, Tensor],
-    kl: float,
-) -> Objective:
-    """Return GRPO's objective, the mean over the tokens of a step's rollouts.
-
-    Shao et al. 2024 (arXiv 2402.03300), equation 3, with one update for each set of rollouts: the
-    policy is the one that sampled them, so the ratio is 1 and clipping never comes in. The KL
-    estimate is their equation 4.
-
-    Args:
-        advantage_of: each example's advantages, one a rollout.
-        frozen_of: the frozen model's log-probability of each of its rollouts' tokens.
-        kl: its weight.
-    """
-    tokens = sum(example.answer_tokens for example in step)
-
-    def objective(
-        examples: Sequence[Example], logps_N: Tensor, lengths_A: Tensor
-    ) -> tuple[Tensor, Sums]:
-        advantage_A = torch.cat([advantage_of[example.id] for example in examples])
-        advantage_N = advantage_A.repeat_interleave(lengths_A.to(advantage_A.device))
-        away_N = torch.cat([frozen_of[example.id] for example in examples]) - logps_N
-        kl_N = away_N.exp() - away_N - 1
-        ratio_N = (logps_N - logps_N.detach()).exp()
-        loss = (kl * kl_N - advantage_N * ratio_N).sum() / tokens
-        share = len(step) / tokens
-        return loss, {"loss": loss * len(step), "kl": kl_N.sum() * share}
-
-    return objective
+_FROZEN = "frozen.safetensors"
 
 
 @dataclass
@@ -124,37 +34,28 @@ class Adversary:
 
     Args:
         frozen: the policy as it was when the phase began, for the KL.
-        rollout: samples answers from a policy.
-        interrupted: tells whether to leave in the middle of a step.
+        optimizer: the discriminator's.
     """
 
-    policy: Policy
+    setup: Setup
     frozen: Policy
     discriminator: Discriminator
-    optimizer: torch.optim.Optimizer  # the discriminator's
-    processes: Processes
-    rollout: Rollout
-    settings: Adversarial
-    max_grad_norm: float
-    batch_tokens: int
-    interrupted: Callable[[], bool]
+    optimizer: torch.optim.Optimizer
+    micro_batch_tokens: int
 
-    def turn(self, step: int, pairs: Sequence[Example]) -> Turn | None:
+    def turn(self, step: int, examples: Sequence[Example]) -> Turn | None:
         """Sample, score and judge one step's rollouts; None if it was interrupted.
 
         The discriminator's gradients are made here, in the pass that scores; its weights change
         with the policy's, at the end of the step, so that a step is done whole or not at all.
         """
-        drawn = self.rollout(self.policy, [pair.prompt.tolist() for pair in pairs], step)
-        if drawn is None:
+        settings = self.setup.config.adversarial
+        rollouts = draw_rollouts(self.setup, examples, step, range(settings.rollouts))
+        if rollouts is None:
             return None
-        rollouts = [
-            Example.of(pair.id, pair.prompt, *answers)
-            for pair, answers in zip(pairs, drawn, strict=True)
-        ]
         judged = [
-            Example(one.id, one.prompt, (pair.answers[0], *one.answers))
-            for pair, one in zip(pairs, rollouts, strict=True)
+            Example(one.id, one.prompt, (example.answers[0], *one.answers))
+            for example, one in zip(examples, rollouts, strict=True)
         ]
         rewards: dict[str, Tensor] = {}
         told = bradley_terry(judged)
@@ -166,37 +67,93 @@ class Adversary:
             rewards.update(zip([example.id for example in examples], scores, strict=True))
             return told(examples, scores_A, lengths_A)
 
-        batches = local_batches(self.discriminator, judged, self.processes, self.batch_tokens)
-        sums = accumulate(self.discriminator, self.processes, batches, objective, self.interrupted)
+        processes, interrupted = self.setup.processes, self.setup.interrupted
+        batches = local_micro_batches(
+            self.discriminator, judged, processes, self.micro_batch_tokens
+        )
+        sums = accumulate(self.discriminator, processes, batches, objective, interrupted)
         if sums is None:
             return None
         advantage_of = {key: advantages(reward[None])[0] for key, reward in rewards.items()}
         figures = {f"discriminator_{key}": value for key, value in sums.items()}
         figures["reward"] = torch.stack([reward.mean() for reward in rewards.values()]).sum()
         figures["rollout_tokens"] = torch.tensor(
-            sum(one.answer_tokens for one in rollouts) / self.settings.rollouts
+            sum(one.answer_tokens for one in rollouts) / settings.rollouts
+        )
+        objective_of_rollouts = grpo(
+            rollouts, advantage_of, self._frozen_logps(rollouts), settings.kl
         )
         return Turn(
             rollouts,
-            grpo(rollouts, advantage_of, self._frozen_logps(rollouts), self.settings.kl),
+            objective_of_rollouts,
             figures,
             self._update_discriminator,
-            self.settings.temperature,
+            settings.temperature,
         )
 
     @torch.no_grad()
     def _frozen_logps(self, rollouts: Sequence[Example]) -> dict[str, Tensor]:
         """Return the log-probability of each rollout token as the frozen model samples."""
         found = {}
-        for examples in plan_batches(rollouts, self.batch_tokens):
-            batch = self.frozen.batch(examples, self.settings.temperature)
-            logps_N = self.frozen(batch.to(self.processes.device))
+        for examples in plan_micro_batches(rollouts, self.micro_batch_tokens):
+            batch = self.frozen.micro_batch(examples, self.setup.config.adversarial.temperature)
+            logps_N = self.frozen(batch.to(self.setup.processes.device))
             lengths = [example.answer_tokens for example in examples]
             for example, logps in zip(examples, logps_N.split(lengths), strict=True):
                 found[example.id] = logps
         return found
 
     def _update_discriminator(self) -> None:
-        clip(self.discriminator, self.max_grad_norm)
+        clip(self.discriminator, self.setup.config.optimizer.clipped_at)
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+
+def adversarial_phase(
+    setup: Setup,
+    discriminator: Discriminator,
+    frozen: Policy,
+    learning_rate: float,
+    epochs: int,
+) -> Phase:
+    """Return the phase that trains the policy to pass, and the discriminator beside it.
+
+    Args:
+        frozen: a copy of the policy that is not trained; it is brought to where the phase begins.
+    """
+    settings = setup.config.adversarial
+
+    def begin(start: Start) -> TurnOf:
+        _freeze(setup, frozen, begins=start.step == 0)
+        optimizer = start.optimizers["discriminator"]
+        tokens = start.micro_batch_tokens
+        return Adversary(setup, frozen, discriminator, optimizer, tokens).turn
+
+    def largest(example: Example) -> Example:
+        rollout = Example.of("", [], [0] * settings.max_new_tokens).answers
+        answers = (example.answers[0], *rollout * settings.rollouts)
+        return Example(example.id, example.prompt, answers)
+
+    return Phase(
+        "gad",
+        epochs,
+        modules={"policy": setup.policy, "discriminator": discriminator},
+        rates={
+            "policy": learning_rate,
+            "discriminator": settings.discriminator_learning_rate,
+        },
+        begin=begin,
+        largest=largest,
+        alone=True,
+    )
+
+
+@torch.no_grad()
+def _freeze(setup: Setup, frozen: Policy, *, begins: bool) -> None:
+    """Bring a copy to where the policy was when the phase began, also when the run is resumed."""
+    path = setup.work / _FROZEN
+    if begins:
+        storage.write_atomically(path, save(local_tensors({"policy": setup.policy}, {})))
+    kept = load(path.read_bytes())
+    for name, parameter in frozen.named_parameters():
+        parameter.copy_(kept[f"policy/{name}"])

@@ -21,26 +21,15 @@ from torch.distributed.tensor import DTensor
 from soda import storage
 from soda.errors import ModelError
 from soda.progress import say
-from soda.training.model.processes import Processes
+from soda.training.model.processes import Processes, reshard
+from soda.training.run.position import Position
 
-__all__ = ["Checkpoint", "Checkpoints", "Position", "local_tensors"]
+__all__ = ["Checkpoint", "Checkpoints", "local_tensors"]
 
 _KEPT = 2
 _FACTS = "checkpoint.json"
 _METRICS = "metrics.jsonl"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """How far a run has come: the phase's number, and the steps done in it."""
-
-    phase: int
-    step: int
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's folder; names sort as positions do."""
-        return f"checkpoint-{self.phase}-{self.step:07}"
+_DAMAGE = (OSError, ValueError, KeyError, SafetensorError)
 
 
 def local_tensors(
@@ -52,6 +41,8 @@ def local_tensors(
         modules: their trainable parameters are taken.
         optimizers: whose state is taken; the order of their parameters is fixed.
     """
+    for module in modules.values():
+        reshard(module)
     found = {
         f"{key}/{name}": parameter.detach()
         for key, module in modules.items()
@@ -110,16 +101,17 @@ class Checkpoints:
 
     Args:
         folder: where they are.
-        keep: lets the folder outlive this machine, where the store is elsewhere; it is told
+        push: lets the folder outlive this machine, where the store is elsewhere; it is told
             whether it has to be done at once.
     """
 
-    def __init__(self, folder: Path, processes: Processes, keep: Callable[[bool], None]):
+    def __init__(self, folder: Path, processes: Processes, push: Callable[[bool], None]):
         self._folder = folder
         self._processes = processes
-        self._keep = keep
+        self._push = push
         self._writing: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._best: Position | None = None
         self.newest: Position | None = None
 
     def save(
@@ -128,18 +120,21 @@ class Checkpoints:
         tensors: Mapping[str, Tensor],
         metrics: bytes,
         *,
+        best: Position | None = None,
         now: bool = False,
     ) -> None:
         """Copy a state and write it in the background, one at a time.
 
         Args:
             metrics: the lines written so far; only the main process's count.
+            best: a checkpoint that is kept beside the newest two.
             now: wait until it is written, and brought where it outlives this machine.
         """
         self.wait()
         state = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
         state["random"] = torch.get_rng_state()
         self.newest = position
+        self._best = best
         self._writing = threading.Thread(target=self._run, args=(position, state, metrics, now))
         self._writing.start()
         if now or self._processes.count > 1:  # processes meet in it, as they do in training
@@ -158,7 +153,7 @@ class Checkpoints:
         try:
             self._write(position, state, metrics)
             if self._processes.main:
-                self._keep(now)
+                self._push(now)
         except BaseException as error:  # it belongs to the thread that waits
             self._error = error
 
@@ -183,14 +178,15 @@ class Checkpoints:
         storage.write_atomically(unfinished / _FACTS, json.dumps(facts).encode())
         storage.publish(unfinished, target)
         for old in sorted(self._folder.glob("checkpoint-*"))[:-_KEPT]:
-            storage.remove_tree(old)
+            if self._best is None or old.name != self._best.name:
+                storage.remove_tree(old)
 
     @property
     def _file(self) -> str:
         return f"state-{self._processes.index:05}.safetensors"
 
     def latest(self) -> Checkpoint | None:
-        """Read the newest checkpoint; a damaged one is passed over, and it is said.
+        """Read the newest checkpoint; a damaged one is passed over, with a line in the log.
 
         Raises:
             ModelError: it was saved by another number of processes.
@@ -199,16 +195,35 @@ class Checkpoints:
         for found in sorted(self._folder.glob("checkpoint-*"), reverse=True):
             phase, step = (int(part) for part in found.name.split("-")[1:])
             try:
-                facts = json.loads((found / _FACTS).read_bytes())
-                self._refuse_other_processes(found, facts["processes"])
-                for name in (self._file, _METRICS):
-                    if storage.file_digest(found / name) != facts["files"][name]:
-                        raise SafetensorError(f"the checksum of {name} is another")
-                tensors = load_file(found / self._file)
-                return Checkpoint(Position(phase, step), tensors, (found / _METRICS).read_bytes())
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                return self._read(Position(phase, step))
+            except _DAMAGE as error:
                 say(f"train: {found.name} is damaged ({error}); trying the one before")
         return None
+
+    def read(self, position: Position) -> Checkpoint:
+        """Read one checkpoint.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        self.wait()
+        try:
+            return self._read(position)
+        except _DAMAGE as error:
+            raise ModelError(
+                f"{self._folder / position.name}: expected a whole checkpoint, found {error}; "
+                f"remove {self._folder} to begin again"
+            ) from error
+
+    def _read(self, position: Position) -> Checkpoint:
+        found = self._folder / position.name
+        facts = json.loads((found / _FACTS).read_bytes())
+        self._refuse_other_processes(found, facts["processes"])
+        for name in (self._file, _METRICS):
+            if storage.file_digest(found / name) != facts["files"][name]:
+                raise SafetensorError(f"the checksum of {name} is another")
+        tensors = load_file(found / self._file)
+        return Checkpoint(position, tensors, (found / _METRICS).read_bytes())
 
     def _refuse_other_processes(self, found: Path, count: int) -> None:
         if count != self._processes.count:

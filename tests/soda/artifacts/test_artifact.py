@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 
 from soda import storage
-from soda.artifacts.artifact import Artifact, run_key, work_folder
+from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.kinds import Pairs, Prompts
 from soda.config import Config
 from soda.errors import ArtifactError, StorageError
+from soda.storage import Place
 
 
 class ThingConfig(Config):
     value: int = 1
+
+    @classmethod
+    def stage(cls) -> str:
+        return "compare"  # a key needs a stage's code
 
 
 def make(out: Path, value: int = 1, inputs: dict[str, Artifact] | None = None) -> Prompts:
@@ -47,6 +52,15 @@ def test_the_digest_follows_content_config_and_inputs_not_place_or_logs(tmp_path
     assert fed.manifest["inputs"] == {"x": one.digest}
 
 
+def test_the_digest_says_nothing_of_the_code_that_made_it(tmp_path):
+    thing = make(tmp_path / "thing")
+    path = thing.path / "manifest.json"
+    edit(path, json.dumps({**json.loads(path.read_bytes()), "soda": "9+abc", "key": "another"}))
+    assert Prompts.open(thing.path).digest == thing.digest
+    edit(path, json.dumps({**json.loads(path.read_bytes()), "facts": {"other": 1}}))
+    assert Prompts.open(thing.path).digest != thing.digest
+
+
 def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_use(tmp_path):
     out, config = tmp_path / "thing", ThingConfig()
     for keeps in (False, True):
@@ -59,7 +73,7 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
                 (writer.work / "part").write_text("half")
             raise ZeroDivisionError
         assert not out.exists()
-        work = work_folder(out, config, {})
+        work = work_place(Place.of(out), config, {}).folder
         assert not (work / "artifact").exists()
         assert (work / "work" / "part").exists() is keeps
     with Prompts.create(out, config=config, inputs={}) as writer:
@@ -70,9 +84,9 @@ def test_an_error_inside_leaves_nothing_at_out_and_keeps_what_the_next_try_can_u
 def test_a_killed_run_leaves_nothing_at_out_and_the_next_goes_on(tmp_path):
     out, config = tmp_path / "thing", ThingConfig()
     code = f"""if True:
-        import os, pathlib
+        import os
         from tests.soda.artifacts.test_artifact import Prompts, ThingConfig
-        out = pathlib.Path({str(out)!r})
+        out = {str(out)!r}
         with Prompts.create(out, config=ThingConfig(), inputs={{}}) as writer:
             writer.write("prompts.jsonl", {{"id": "from the killed run"}})
             (writer.work / "part").write_text("half")
@@ -176,14 +190,3 @@ def test_a_full_disk_is_one_line_and_no_manifest(tmp_path):
     assert done.stderr.count("\n") == 1 and "expected to write" in done.stderr
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / ".soda" / "work").iterdir())
-
-
-def test_the_key_changes_with_code_config_and_inputs_only(tmp_path):
-    one = make(tmp_path / "one")
-    keys = {
-        run_key(ThingConfig(), {}),
-        run_key(ThingConfig(value=2), {}),
-        run_key(ThingConfig(), {"x": one}),
-        run_key(ThingConfig(), {"y": one}),
-    }
-    assert len(keys) == 4 and run_key(ThingConfig(), {}) in keys

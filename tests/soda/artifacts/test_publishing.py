@@ -75,7 +75,7 @@ def prompts(tmp_path_factory):
 
 
 def names(bucket):
-    return [entry.name for entry in storage.open_store(bucket).list()]
+    return [entry.name for entry in storage.Place.of(bucket).open().list()]
 
 
 def generate(prompts, teacher, out, **values):
@@ -92,7 +92,7 @@ def test_all_stages_run_from_bucket_to_bucket(
         monkeypatch.setenv(name, SECRET)
     local = make_prompts(tmp_path, 40)
     base = make_base(tmp_path)
-    store = storage.open_store(bucket)
+    store = storage.Place.of(bucket).open()
     store.upload(tmp_path / "dataset.jsonl", "data/dataset.jsonl", lambda count: None)
     for path in (tmp_path / "source").iterdir():
         store.upload(path, f"data/source/{path.name}", lambda count: None)
@@ -113,8 +113,8 @@ def test_all_stages_run_from_bucket_to_bucket(
     run("snapshot", {"max_new_tokens": 8}, prompts="prepare-prompts", model="import-student")
     run("pair-build", {}, teacher="teacher-gen", student="snapshot")
     training = {"batch_size": 4, "check_every_steps": 2, "learning_rate": 1e-3}
-    run("train", training, pairs="pair-build", model="import-student")
-    both = {"model": "train", "base": "import-student"}
+    run("train", training, data="pair-build", model="import-student")
+    both = {"model": "train", "warmed": "import-student", "base": "import-student"}
     measured = {"max_new_tokens": 8, "lm_eval_tasks": []}
     run("eval", measured, **both, teacher="teacher-gen", pairs="pair-build")
     values = {"name": "tiny", "registry": f"{bucket}/registry", "champion_if": []}
@@ -152,7 +152,7 @@ def test_what_is_missing_damaged_or_of_another_kind_is_refused(bucket, prompts, 
         soda.Prompts.open(f"{bucket}/out")
     with pytest.raises(ArtifactError, match="expected nothing, or this run's own result"):
         generate(prompts.path, teacher, f"{bucket}/out", max_failed_share=0.5)
-    store = storage.open_store(f"{bucket}/out")
+    store = storage.Place.of(f"{bucket}/out").open()
     data = next(entry.name for entry in store.list() if entry.name.endswith("responses.jsonl"))
     store.write(data, b"x" * (made.path / "responses.jsonl").stat().st_size)
     another_machine()
@@ -221,7 +221,7 @@ def test_a_killed_run_goes_on_from_the_bucket(bucket, tmp_path, monkeypatch, mac
     with fake_teacher(slow) as teacher:
         config = {**teacher_config(teacher), "limits": {"concurrency": 4}, "probe": False}
         running = start(prompts, tmp_path / "out", config, tmp_path, "scratch1")
-        journal = storage.open_store(f"{bucket}/store/journal")
+        journal = storage.Place.of(f"{bucket}/store/journal").open()
         deadline = time.monotonic() + 30
         while sum(data.count(b'"received"') for data in parts(journal)) < 10:
             assert time.monotonic() < deadline and running.poll() is None
@@ -254,7 +254,7 @@ def parts(store):
 
 def free_the_leases(location):
     """Do what the minute does in which nobody rewrites a dead holder's lease."""
-    store = storage.open_store(location)
+    store = storage.Place.of(location).open()
     for entry in list(store.list()):
         store.write(entry.name, json.dumps({"free": True}).encode())
 
@@ -268,7 +268,7 @@ def test_training_goes_on_from_a_checkpoint_in_the_bucket(
     with fake_teacher() as teacher:
         made = make_pairs(tmp_path, teacher)
     config = {"batch_size": 4, "check_every_steps": 1, "learning_rate": 1e-3, "epochs": 2}
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     alone = soda.run("train", inputs=inputs, config=config, out=tmp_path / "alone")
     monkeypatch.setenv("SODA_STORE", f"{bucket}/store")
 

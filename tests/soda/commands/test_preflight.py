@@ -16,10 +16,10 @@ from soda.cli import main
 from soda.commands.preflight import Check, preflight, preflight_step, refuse_failures, render
 from soda.errors import ConfigError
 from soda.kubernetes.checks import Gpus
+from tests.fakes.image_registry import fake_images
 from tests.fakes.kubernetes import a_node, a_quota, fake_kubernetes, inside
 from tests.fakes.listing_teacher import listing_teacher
 from tests.fakes.objects import BUCKET, faulty
-from tests.fakes.registry_of_images import fake_images
 
 KEY = "canary-0b52"
 
@@ -98,10 +98,10 @@ def test_a_stage_that_is_not_in_the_recipe_is_not_looked_at():
 
 def test_every_wrong_value_of_the_recipe_is_named(recipe):
     recipe["teacher-gen"]["modle"] = "x"
-    recipe["train"] = {"beta": -1}
+    recipe["train"] = {"seed": -1}
     found = checked(recipe)
     assert found["recipe"].outcome == "failed"
-    assert "teacher-gen.modle: unknown key; did you mean 'model'?; train.beta:" in (
+    assert "teacher-gen.modle: unknown key; did you mean 'model'?; train.seed:" in (
         found["recipe"].found
     )
     assert "teacher" not in found and found["student"].outcome == "ok"
@@ -120,7 +120,7 @@ def test_a_teacher_that_is_not_there_is_suggested(recipe, teacher):
     teacher.knows = {"big", "small"}
     found = checked(only(recipe, "teacher-gen", model="bigg"))["teacher"]
     assert found.outcome == "failed" and found.found.endswith("did you mean 'big'?")
-    assert "teacher-gen in the recipe" in found.mend
+    assert "teacher-gen in the recipe" in found.fix
 
 
 def test_a_wrong_key_fails(recipe, monkeypatch):
@@ -256,7 +256,7 @@ def test_a_gguf_file_is_only_measured(tmp_path):
 
 
 def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, tmp_path):
-    store = storage.open_store(place)
+    store = storage.Place.of(place).open()
     store.write("config.json", (student / "config.json").read_bytes())
     store.write("model.safetensors", b"not looked at")
     values = {"source": place, "source_digest": "0" * 64}
@@ -267,9 +267,9 @@ def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, 
 def test_a_place_that_can_be_written_to_is_as_it_was(place):
     found = checked({}, store=place)["store"]
     assert (found.outcome, found.found) == ("ok", f"{place}: writable, with conditional writes")
-    assert not list(storage.open_store(place).list())
+    assert not list(storage.Place.of(place).open().list())
     if place.startswith("file://"):
-        assert not list(storage.local_path(place).rglob("*"))
+        assert not list(storage.Place.of(place).folder.rglob("*"))
 
 
 def test_checks_of_one_place_at_the_same_time_do_not_disturb_each_other(tmp_path):
@@ -293,7 +293,7 @@ def test_a_store_and_a_registry_that_cannot_be_written_to_fail(tmp_path):
     found = checked({"register": {"name": "tiny", "registry": place}}, store=place)
     for name in ("store", "registry"):
         assert found[name].outcome == "failed"
-        assert "where this service account may create objects" in found[name].mend
+        assert "where this service account may create objects" in found[name].fix
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
@@ -361,7 +361,7 @@ def test_images_are_looked_up():
         found = checked({}, images=references)
     cpu, missing, private = (found[f"image {reference}"] for reference in references)
     assert (cpu.outcome, cpu.found) == ("ok", digest)
-    assert missing.outcome == "failed" and "push the image" in missing.mend
+    assert missing.outcome == "failed" and "push the image" in missing.fix
     assert private.outcome == "skipped" and "wants credentials" in private.found
 
 
@@ -401,7 +401,7 @@ def test_what_the_cluster_does_not_tell_fails_and_the_rest_is_looked_at(cluster)
     assert found["quota"].outcome == found["permissions"].outcome == "ok"
 
 
-@pytest.mark.parametrize(("method", "outcome"), [("soda", "ok"), ("gad", "failed")])
+@pytest.mark.parametrize(("method", "outcome"), [("dpo", "ok"), ("gad", "failed")])
 def test_more_processes_than_the_method_can_use_fail(method, outcome):
     found = checked({"train": {"method": method}}, gpus=Gpus("nvidia.com/gpu", 2, 2))["processes"]
     assert found.outcome == outcome and "4" in found.found
@@ -470,7 +470,7 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
     assert "preflight: ok: recipe: 3 stages" in lines
-    assert "preflight:     to mend: the autoscaler has to add them" in lines
+    assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 
 def test_the_step_ends_with_one_line_and_code_2(recipe, teacher, tmp_path, capfd):

@@ -8,7 +8,7 @@ import pytest
 
 from soda import storage
 from soda.cli import main
-from soda.commands.finish import finish
+from soda.commands.notify import notify
 from soda.commands.watch import release, watch, watch_step
 from soda.errors import ConfigError, EndpointError
 from soda.registry.remote import open_registry
@@ -60,16 +60,16 @@ class Setting:
         return watch(self.gen, self.register, store=self.store, run=run, waits=SHORT, **named)
 
     def taken(self):
-        return json.loads(storage.open_store(self.store).read("watch/tiny.json")[0])
+        return json.loads(storage.Place.of(self.store).open().read("watch/tiny.json")[0])
 
     def age(self, hours):
         """Make the last run's claim older."""
         taken = self.taken()
         text = json.dumps({**taken, "at": time.time() - 3600 * hours})
-        storage.open_store(self.store).write("watch/tiny.json", text.encode())
+        storage.Place.of(self.store).open().write("watch/tiny.json", text.encode())
 
     def finish(self, run, state="FAILED"):
-        finish(
+        notify(
             "distill",
             state=state,
             error="",
@@ -297,7 +297,7 @@ def test_releasing_what_nobody_took_is_no_fault(setting):
 
 def test_the_key_is_never_in_the_store(anywhere):
     anywhere.watch("run-1")
-    store = storage.open_store(anywhere.store)
+    store = storage.Place.of(anywhere.store).open()
     texts = [store.read(entry.name)[0] for entry in store.list()]
     assert len(texts) == 1 and not any(KEY.encode() in text for text in texts)
 

@@ -8,6 +8,7 @@ from soda.endpoint.job import Rules
 from soda.errors import BudgetError, EndpointError
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.batches import answer_all, batch_server
 from tests.fakes.teacher import completion, error
@@ -24,7 +25,7 @@ def prompts(tmp_path_factory):
 def generate(prompts, out, server, size=50_000, **values):
     config = {"base_url": server.url, "model": "big", "batch": True, "probe": False, **values}
     rules = Rules(waits=SHORT, batch_size=size)
-    return generate_by(prompts, TeacherGenConfig.parse(config), out, rules)
+    return generate_by(prompts, TeacherGenConfig.parse(config), Place.of(out), rules)
 
 
 def number(body):

@@ -14,6 +14,7 @@ from soda.endpoint.limits import Limits
 from soda.endpoint.request import Request
 from soda.endpoint.upload import open_journal
 from soda.errors import BudgetError, ConfigError, EndpointError
+from soda.storage import Place
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 from tests.fakes.waits import SHORT
@@ -40,7 +41,7 @@ class Judge:
 
     def run(self, at_most=None):
         """Ask; return the answers and the account."""
-        with open_journal(self.store, "judge/grader-1", "all") as journal:
+        with open_journal(Place.of(self.store), "judge/grader-1", "all") as journal:
             job = Job(journal, self.endpoint, self.work, self.rules)
             job.run(at_most)
             return [job.end_of(each) for each in self.work.requests()], job.account()
@@ -56,7 +57,7 @@ def test_a_judge_beside_teacher_gen_needs_no_edit(tmp_path, monkeypatch, capsys)
     with fake_teacher() as teacher, fake_teacher() as grader:
         config = {"base_url": teacher.url, "model": "big", "probe": False}
         made = generate(
-            prompts, TeacherGenConfig.parse(config), tmp_path / "out", Rules(waits=SHORT)
+            prompts, TeacherGenConfig.parse(config), Place.of(tmp_path / "out"), Rules(waits=SHORT)
         )
         limits = Limits(concurrency=2, usd=0.5)
         judge = Judge(

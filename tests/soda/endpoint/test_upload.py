@@ -9,7 +9,7 @@ from soda.endpoint.answer import Received
 from soda.endpoint.journal import Journal
 from soda.endpoint.upload import Upload, open_journal
 from soda.errors import StorageError
-from soda.storage import open_store
+from soda.storage import Place
 from tests.fakes.objects import BUCKET
 
 KEYS = [f"{number:02x}" * 32 for number in range(6)]
@@ -22,7 +22,7 @@ def bucket(request, cloud, tmp_path, monkeypatch):
 
 
 def upload(bucket, folder):
-    made = Upload(open_store(bucket), folder, lambda: None)
+    made = Upload(Place.of(bucket).open(), folder, lambda: None)
     made.fetch()
     return made
 
@@ -34,7 +34,7 @@ async def write(journal, keys):
 
 
 def names(bucket):
-    return [entry.name for entry in open_store(bucket).list()]
+    return [entry.name for entry in Place.of(bucket).open().list()]
 
 
 def test_what_is_received_is_in_the_bucket_when_it_counts(bucket, tmp_path):
@@ -45,7 +45,7 @@ def test_what_is_received_is_in_the_bucket_when_it_counts(bucket, tmp_path):
             async with journal.writing():
                 await journal.received(KEYS[0], Received(200, "kept"))
                 [name] = names(bucket)
-                assert b'"kept"' in open_store(bucket).read(name)[0]
+                assert b'"kept"' in Place.of(bucket).open().read(name)[0]
 
     asyncio.run(run())
 
@@ -75,7 +75,7 @@ def test_a_writer_whose_lease_is_gone_stops_and_says_so(bucket, tmp_path):
     def gone():
         raise StorageError("the lease is gone")
 
-    made = Upload(open_store(bucket), tmp_path / "one", gone)
+    made = Upload(Place.of(bucket).open(), tmp_path / "one", gone)
     made.fetch()
     with (
         Journal(tmp_path / "one", uploading=made.running) as journal,
@@ -86,13 +86,13 @@ def test_a_writer_whose_lease_is_gone_stops_and_says_so(bucket, tmp_path):
 
 
 def test_a_journal_is_opened_by_one_writer_of_a_share(tmp_path):
-    with open_journal(tmp_path, "judge/big-1", "all") as journal:
+    with open_journal(Place.of(tmp_path), "judge/big-1", "all") as journal:
         asyncio.run(write(journal, KEYS[:1]))
         assert journal.folder == tmp_path / "journal" / "judge" / "big-1"
         with (
             pytest.raises(StorageError, match="another run is at work on this"),
-            open_journal(tmp_path, "judge/big-1", "all"),
+            open_journal(Place.of(tmp_path), "judge/big-1", "all"),
         ):
             pass
-        with open_journal(tmp_path, "judge/big-1", "other") as other:
+        with open_journal(Place.of(tmp_path), "judge/big-1", "other") as other:
             assert KEYS[0] in other

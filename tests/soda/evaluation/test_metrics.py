@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from soda.evaluation.metrics import compare, holds_expected, repeats, rouge_l
+from soda.evaluation.metrics import CHANGES, holds_expected, intervals, rouge_l
 
 
 def test_rouge_l_by_hand():
@@ -26,10 +26,8 @@ def test_expected_strings_are_found_as_whole_words(expected, answer, right):
     assert holds_expected(expected, answer) is right
 
 
-def test_answers_in_circles_are_seen():
-    assert repeats("one two three four " * 3)
-    assert not repeats("one two three four five six seven eight nine ten")
-    assert not repeats("")
+def of(before, after, **options):
+    return intervals({"before": before, "after": after}, {"change": CHANGES["change"]}, **options)
 
 
 def test_intervals_cover_the_mean_about_95_times_in_100():
@@ -37,13 +35,23 @@ def test_intervals_cover_the_mean_about_95_times_in_100():
     covered = 0
     for seed in range(200):
         before, after = draw.normal(0, 1, 60), draw.normal(0.5, 1, 60)
-        change = compare(before, after, samples=400, seed=seed)["change"]
+        change = of(before, after, samples=400, seed=seed)["change"]
         covered += change["low"] <= 0.5 <= change["high"]
     assert 180 <= covered <= 199
 
 
 def test_the_change_is_paired():
     before = np.linspace(0, 100, 50)
-    found = compare(before, before + 1, samples=200, seed=0)
+    found = of(before, before + 1, samples=200, seed=0)
     assert found["change"] == {"mean": pytest.approx(1), "low": pytest.approx(1), "high": 1}
     assert found["before"]["high"] - found["before"]["low"] > 10
+
+
+def test_a_third_model_leaves_the_figures_of_two_as_they_are():
+    draw = np.random.default_rng(0)
+    before, warmed, after = draw.normal(0, 1, (3, 40))
+    models = {"before": before, "warmed": warmed, "after": after}
+    found = intervals(models, CHANGES, samples=300, seed=1)
+    assert found.items() >= of(before, after, samples=300, seed=1).items()
+    total = found["change_by_warm_up"]["mean"] + found["change_since_warm_up"]["mean"]
+    assert total == pytest.approx(found["change"]["mean"])

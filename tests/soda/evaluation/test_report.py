@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from soda.evaluation.report import render_html, render_markdown
+from soda.training.run.metrics import CheckFigures, Row, StepFigures
+from soda.training.run.position import Position
 
 Interval = tuple[float, float, float]
 
@@ -21,6 +23,20 @@ def a_metric(label: str, better: str, change: Interval) -> dict[str, Any]:
     }
 
 
+def a_training(**changed: Any) -> dict[str, Any]:
+    return {
+        "method": "dpo",
+        "loss": {"name": "dpo", "beta": 0.1},
+        "epochs": 1,
+        "learning_rate": 5e-6,
+        "batch_size": 32,
+        "train_rows": 14,
+        "validation_rows": 6,
+        "checkpoint": {"step": 3, "steps": 4, "chosen_by": "last step", "validation_logp": -1.0},
+        "stopped_early": None,
+    } | changed
+
+
 def some_figures(**changed: Any) -> dict[str, Any]:
     return {
         "split": "test",
@@ -34,10 +50,10 @@ def some_figures(**changed: Any) -> dict[str, Any]:
         },
         "lm_eval": {"soda_facts": {"acc": {"before": 0.3, "after": 0.35, "stderr": 0.06}}},
         "rows": {"prompts": 30, "pairs": 28, "drops": {"same_answer": 2}},
-        "train": {"stopped_early": None, "train_pairs": 14, "validation_pairs": 6},
+        "trainings": [a_training()],
         "teacher": {"endpoint": "https://teacher.example/v1", "model": "a-teacher"},
-        "weights_digest": "abc",
-        "base_weights_digest": "def",
+        "models": {"before": "base", "after": "student"},
+        "weights": {"before": "def", "after": "abc"},
     } | changed
 
 
@@ -54,12 +70,16 @@ def a_sample(name: str = "one", **changed: Any) -> dict[str, Any]:
     } | changed
 
 
+def a_step(phase: int, step: int, name: str, loss: float, **means: float) -> Row:
+    return Row(Position(phase, step), name, StepFigures(loss, 1.0, 1e-3, means))
+
+
 CURVE = [
-    {"phase": 0, "step": 0, "name": "sft-check", "chosen_reward": 0.0},
-    {"phase": 0, "step": 1, "name": "sft", "loss": 1.5},
-    {"phase": 0, "step": 2, "name": "sft", "loss": float("nan")},
-    {"phase": 1, "step": 1, "name": "dpo", "loss": 0.7, "chosen_reward": 0.0},
-    {"phase": 1, "step": 2, "name": "dpo", "loss": 0.6, "chosen_reward": 0.1},
+    Row(Position(0, 0), "sft", CheckFigures(-1.0, -20.0)),
+    a_step(0, 1, "sft", 1.5),
+    a_step(0, 2, "sft", float("nan")),
+    a_step(1, 1, "dpo", 0.7, chosen_reward=0.0),
+    a_step(1, 2, "dpo", 0.6, chosen_reward=0.1),
 ]
 
 
@@ -91,7 +111,7 @@ def tags(page: str) -> list[str]:
 
 
 def test_the_page_is_whole_and_fetches_nothing() -> None:
-    page = render_html(some_figures(), [a_sample()], CURVE)
+    page = render_html(some_figures(), [a_sample()], [CURVE])
     found = tags(page)
     assert page.startswith("<!DOCTYPE html>")
     assert {"script", "link", "img", "iframe"}.isdisjoint(found)
@@ -131,13 +151,15 @@ def test_the_verdict_says_what_got_worse(better: str, change: Interval) -> None:
 
 
 def test_the_verdict_says_that_training_stopped_early() -> None:
-    train = {"stopped_early": "the reward fell", "train_pairs": 1, "validation_pairs": None}
-    assert "Training stopped early: the reward fell." in render_markdown(some_figures(train=train))
+    trainings = [a_training(method="sft"), a_training(stopped_early="the reward fell")]
+    text = render_markdown(some_figures(trainings=trainings))
+    assert "Training (dpo) stopped early: the reward fell." in text
+    assert "(sft) stopped" not in text
 
 
 def test_a_report_can_be_nearly_empty() -> None:
     rows = {"prompts": 9, "pairs": 9, "drops": {}}
-    figures = some_figures(metrics={}, lm_eval={}, rows=rows, base_weights_digest=None)
+    figures = some_figures(metrics={}, lm_eval={}, rows=rows, trainings=[])
     page = render_html(figures, [], [])
     tags(page)
     assert "lm-eval</h2>" not in page
@@ -146,15 +168,20 @@ def test_a_report_can_be_nearly_empty() -> None:
 
 
 def test_every_phase_has_its_charts() -> None:
-    page = render_html(some_figures(), [], CURVE)
-    titles = re.findall(r"<strong>(\w+: \w+)</strong>", page)
-    assert titles == ["sft: loss", "sft: rewards", "dpo: loss", "dpo: rewards"]
+    page = render_html(some_figures(), [], [CURVE])
+    titles = re.findall(r"<strong>(\w+: [^<]+)</strong>", page)
+    assert titles == [
+        "sft: loss",
+        "sft: log-likelihood of the teacher&#39;s answers",
+        "dpo: loss",
+        "dpo: rewards",
+    ]
     assert "Training: 0.700 at step 1, 0.600 at step 2." in page
 
 
 def test_a_long_curve_is_thinned() -> None:
-    curve = [{"phase": 0, "step": step, "name": "sft", "loss": 1.0} for step in range(1, 5001)]
-    page = render_html(some_figures(), [], curve)
+    curve = [a_step(0, step, "sft", 1.0) for step in range(1, 5001)]
+    page = render_html(some_figures(), [], [curve])
     assert len(page) < 30_000
     assert "at step 5000" in page
 
@@ -172,3 +199,43 @@ def test_the_markdown_table_has_every_metric() -> None:
     assert len(rows) == 1 + len(figures["metrics"])
     assert "| ROUGE-L | 0.500 | 0.600 | +0.100 (+0.050 to +0.150) | ✓ better |" in rows
     assert "30 prompts gave 28 pairs. Dropped: 2 `same_answer`." in render_markdown(figures)
+
+
+def three_figures() -> dict[str, Any]:
+    """The same with the warmed-up student between base and student."""
+    figures = some_figures(
+        models={"before": "base", "warmed": "warmed up", "after": "student"},
+        weights={"before": "def", "warmed": "ghi", "after": "abc"},
+    )
+    for metric in figures["metrics"].values():
+        metric["warmed"] = {"mean": 0.55, "low": 0.45, "high": 0.65}
+        metric["change_by_warm_up"] = {"mean": 0.05, "low": 0.01, "high": 0.09}
+        metric["change_since_warm_up"] = {"mean": 0.04, "low": -0.02, "high": 0.1}
+    figures["lm_eval"]["soda_facts"]["acc"]["warmed"] = 0.33
+    figures["trainings"] = [a_training(method="sft", loss=None), a_training()]
+    return figures
+
+
+def test_the_warmed_up_student_stands_between_base_and_student() -> None:
+    text = render_markdown(three_figures())
+    head, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert head == (
+        "| metric | base | warmed up | student | change from base (95 % interval) "
+        "| change since the warm-up (95 % interval) | |"
+    )
+    assert rows[0] == (
+        "| ROUGE-L | 0.500 | 0.550 | 0.600 | +0.100 (+0.050 to +0.150) "
+        "| +0.040 (-0.020 to +0.100) | ✓ better |"
+    )
+    assert "Since the warm-up alone: better on 0 of 3 metrics, worse on none." in text
+
+
+def test_the_page_shows_all_three_and_what_was_done() -> None:
+    sample = a_sample(warmed="Nice.", warmed_right=False)
+    page = render_html(three_figures(), [sample], [CURVE[:3], CURVE[3:]])
+    tags(page)
+    for text in ("Base, Warmed up, Student", "Nice.", "weights, warmed up", ">0.330<"):
+        assert text in page
+    assert "1. sft: 1 epoch(s) over 14 rows" in page
+    assert "2. dpo with the loss dpo: 1 epoch(s)" in page
+    assert "step 3 of 4, chosen by last step" in page

@@ -1,14 +1,11 @@
 """What a run asks of its cluster before it begins, and what it is told."""
 
-import socket
-import threading
-
 import pytest
 
 from soda.errors import ClusterError
-from soda.kubernetes.checks import Gpus, allowed, connect, gpu_nodes, image, quota
+from soda.kubernetes.api import connect
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
 from tests.fakes.kubernetes import TOKEN, a_node, a_quota
-from tests.fakes.registry_of_images import fake_images
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
@@ -20,28 +17,12 @@ def api(cluster):
     return found[0]
 
 
-@pytest.fixture
-def images():
-    with fake_images() as fake:
-        yield fake
-
-
 def refusal(check, *arguments):
     with pytest.raises(ClusterError) as refused:
         check(*arguments)
     text = str(refused.value)
     assert "\n" not in text and TOKEN not in text
     return text
-
-
-def test_a_pod_finds_its_api_and_its_namespace(cluster):
-    _, namespace = connect()
-    assert namespace == "team"
-
-
-def test_outside_of_a_cluster_there_is_nothing_to_ask(monkeypatch):
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert connect() is None
 
 
 def test_enough_nodes_are_counted(cluster, api):
@@ -166,75 +147,3 @@ def test_what_kubernetes_refuses_is_one_line(cluster, api, check, call):
     for method in ("GET", "POST"):
         cluster.fail(method, 403)
     assert refusal(check, api) == f"Kubernetes refused {call}: told to fail"
-
-
-def test_a_token_that_is_not_accepted_is_said_and_not_shown(cluster):
-    (cluster.folder / "token").write_text("canary-of-another")
-    text = refusal(gpu_nodes, connect()[0], Gpus())
-    assert text == "Kubernetes refused list_node: Unauthorized" and "canary" not in text
-
-
-def test_a_cluster_out_of_reach_is_one_line(cluster, monkeypatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(nobody.getsockname()[1]))
-        text = refusal(gpu_nodes, connect()[0], Gpus())
-    assert text.startswith("Kubernetes cannot be reached: ") and "refused" in text
-
-
-def test_an_image_is_found_with_a_token_for_nobody(images):
-    digest = images.push("soda/cpu", "1.0")
-    assert image(f"{images.host}/soda/cpu:1.0") == digest
-    manifest = "HEAD /v2/soda/cpu/manifests/1.0"
-    assert images.calls == [manifest, "GET /token", manifest]
-
-
-def test_an_image_is_found_by_its_digest_and_without_a_tag(images):
-    digest = images.push("cpu", "latest")
-    assert image(f"{images.host}/cpu@{digest}") == digest
-    assert image(f"{images.host}/cpu:other@{digest}") == digest
-    assert image(f"{images.host}/cpu") == digest
-
-
-def test_an_image_that_is_not_there_is_refused(images):
-    digest = images.push("soda/cpu", "1.0")
-    for reference in ("soda/cpu:1.1", "soda/gpu:1.0", f"soda/gpu@{digest}"):
-        text = refusal(image, f"{images.host}/{reference}")
-        assert text == f"{images.host}/{reference}: expected an image, found none there"
-
-
-def test_a_registry_that_wants_credentials_leaves_it_open(images):
-    images.push("soda/cpu", "1.0")
-    images.private.add("soda/cpu")
-    assert image(f"{images.host}/soda/cpu:1.0") is None
-    images.tokens = False
-    assert image(f"{images.host}/soda/cpu:1.0") is None
-
-
-def test_a_registry_that_fails_is_refused(images):
-    images.status = 500
-    text = refusal(image, f"{images.host}/soda/cpu:1.0")
-    assert text == f"{images.host}/soda/cpu:1.0: the registry answered 500"
-
-
-def test_a_registry_out_of_reach_is_refused():
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        reference = f"127.0.0.1:{nobody.getsockname()[1]}/soda/cpu:1.0"
-        assert "the registry cannot be reached" in refusal(image, reference)
-
-
-def test_what_is_no_registry_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer():
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"SSH-2.0-no-web-server\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        reference = f"127.0.0.1:{server.getsockname()[1]}/soda/cpu:1.0"
-        assert "the registry cannot be reached" in refusal(image, reference)
-        thread.join()

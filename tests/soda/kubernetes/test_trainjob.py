@@ -22,7 +22,7 @@ def _looks_often(monkeypatch):
 
 @pytest.fixture
 def call(made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     config = {"batch_size": 8, "learning_rate": 1e-6, "health": {"answers": 2}}
     return prepare("train", inputs=inputs, config=config, out=tmp_path / "out")
 
@@ -75,7 +75,7 @@ def test_a_job_says_what_to_run_and_on_what(call, made):
     command = trainer["command"]
     assert command[:4] == ["torchrun", "-m", "soda", "train"]
     key = made["pairs"].manifest["key"][:16]
-    assert command[command.index("--pairs") + 1] == f"/store/artifacts/pair-build-{key}"
+    assert command[command.index("--data") + 1] == f"/store/artifacts/pair-build-{key}"
     assert "batch_size=8" in command and "runtimePatches" not in job["spec"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (4, 2)
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "2"
@@ -94,7 +94,7 @@ def test_the_values_on_the_command_line_are_the_configs_own(call):
 
 
 def test_one_training_has_one_name_wherever_it_runs(call, made, tmp_path):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["pairs"].path, "model": made["base"].path}
     other = prepare("train", inputs=inputs, config={"batch_size": 4}, out=tmp_path / "out")
     names = {
         name_of(job_of(one, "/store", where))
@@ -243,7 +243,7 @@ def test_two_runs_of_one_training_share_a_job(cluster, job):
 def test_what_the_cluster_refuses_is_one_line(cluster, job, asked, named):
     cluster.fail(asked, 403)
     text = refusal(job)
-    assert text == f"train: Kubernetes refused {named}: told to fail"
+    assert text == f"Kubernetes refused {named}: told to fail"
 
 
 def test_a_job_that_cannot_be_deleted_is_one_line(cluster, job):
@@ -251,7 +251,7 @@ def test_a_job_that_cannot_be_deleted_is_one_line(cluster, job):
     cluster.states = [("Failed", "long ago")]
     cluster.fail("DELETE trainjobs", 403)
     text = refusal(job)
-    assert text == "train: Kubernetes refused delete_namespaced_custom_object: told to fail"
+    assert text == "Kubernetes refused delete_namespaced_custom_object: told to fail"
 
 
 def test_outside_of_a_cluster_it_is_refused(job, monkeypatch):

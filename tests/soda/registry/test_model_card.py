@@ -1,25 +1,69 @@
-"""The card says by which method a student was trained."""
+"""The card says what was done to which student, and tells the three apart."""
 
 import pytest
 import yaml
 
 from soda.registry.model_card import render_card
 
-FIGURES = {"prompts": 3, "split": "test", "metrics": {}}
+METRIC = {
+    "label": "ROUGE-L",
+    "before": {"mean": 0.2},
+    "warmed": {"mean": 0.3},
+    "after": {"mean": 0.4},
+    "change": {"mean": 0.2, "low": 0.1, "high": 0.3},
+}
+FIGURES = {"prompts": 3, "split": "test", "metrics": {"rouge_l": METRIC}}
+MODELS = {"before": "base", "warmed": "warmed up", "after": "student"}
+DPO = {"name": "dpo", "source": "DPO, Rafailov et al. 2023"}
+BEST = {"step": 40, "steps": 60, "chosen_by": "validation log-likelihood", "validation_logp": -1.25}
+LAST = {"step": 9, "steps": 9, "chosen_by": "last step", "validation_logp": None}
+
+
+def training(method, loss=None, checkpoint=LAST):
+    values = {"method": method, "loss": loss, "epochs": 2, "learning_rate": 5e-6}
+    return {**values, "batch_size": 32, "train_rows": 14, "checkpoint": checkpoint}
+
+
+def card(*trainings, warmed=False):
+    weights = {"before": "aaa", "after": "ccc"} | ({"warmed": "bbb"} if warmed else {})
+    lineage = {"name": "tiny", "teacher": {"model": "big"}, "trainings": list(trainings)}
+    models = {name: text for name, text in MODELS.items() if name in weights}
+    return render_card({**lineage, "weights": weights}, {**FIGURES, "models": models})
+
+
+def test_soda_is_two_trainings_and_three_students():
+    text = card(training("sft", checkpoint=BEST), training("dpo", DPO), warmed=True)
+    assert "SODA (arXiv 2604.03873), in two trainings:" in text
+    assert "1. Fine-tuning on the teacher's answers (SFT): the warm-up." in text
+    assert "2. Preference training against the student it starts from" in text
+    assert "The loss is DPO, Rafailov et al. 2023." in text
+    assert (
+        "It ends with the checkpoint of step\n   40 of 60, chosen by validation log-likelihood "
+        "(-1.250 nats a token on validation)."
+    ) in text
+    for row in (
+        "| base, q_0 | `aaa` |",
+        "| warmed up, q_w | `bbb` |",
+        "| student, q_theta | `ccc`",
+    ):
+        assert row in text
+    assert "| metric | base | warmed up | student | change from base |" in text
+    assert "| ROUGE-L | 0.200 | 0.300 | 0.400 | +0.200 (+0.100 to +0.300) |" in text
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("trainings", "said"),
     [
-        ("soda", "2 epoch(s) of SFT, then DPO\ntrains the student on those pairs."),
-        ("seqkd", "with SeqKD: fine-tuning on the teacher's answers."),
-        ("gad", "GAD (arXiv 2511.10643): 2 epoch(s) of SFT, then a discriminator"),
+        ([training("sft")], "1. Fine-tuning on the teacher's answers (SFT), which alone is SeqKD."),
+        ([training("dpo", DPO)], "1. Preference training against the student"),
+        ([training("gad")], "1. GAD (arXiv 2511.10643): after a warm-up on the teacher's answers"),
+        ([], "It is the base student as it was imported."),
     ],
 )
-def test_a_card_names_its_method(method, said):
-    train = {"method": method, "loss": "dpo", "sft_epochs": 2}
-    lineage = {"name": "tiny", "teacher": {"model": "big"}, "train_config": train}
-    card = render_card(lineage, FIGURES)
-    assert said in card
-    _, front, _ = card.split("---\n", 2)
-    assert yaml.safe_load(front)["tags"] == ["distillation", method]
+def test_other_methods_are_two_students(trainings, said):
+    text = card(*trainings)
+    assert said in text and "in two trainings" not in text
+    assert "| metric | base | student | change from base |" in text
+    _, front, _ = text.split("---\n", 2)
+    methods = [one["method"] for one in trainings]
+    assert yaml.safe_load(front)["tags"] == ["distillation", *(methods or ["untrained"])]

@@ -10,8 +10,7 @@ import soda
 from soda.artifacts.kinds import Comparison, Report
 from soda.cli import main
 from soda.errors import DataError
-from soda.evaluation.metrics import METRICS
-from soda.evaluation.metrics import compare as interval
+from soda.evaluation.metrics import CHANGES, METRICS, intervals
 from soda.stages.eval import EvalConfig
 
 GAINS = {"soda": 0.3, "seqkd": 0.1, "gad": 0.2}
@@ -24,14 +23,15 @@ def make_report(made, path, method, *, config=None, inputs=None, **changed):
     metrics = {}
     for key in ("rouge_l", "length_ratio"):
         after = [value + GAINS[method] for value in BEFORE]
-        change = interval(BEFORE, after, samples=200, seed=0)
+        models = {"before": BEFORE, "after": after}
+        change = intervals(models, {"change": CHANGES["change"]}, samples=200, seed=0)
         metrics[key] = {"label": METRICS[key].label, "better": METRICS[key].better, **change}
     figures = {
         "split": "test",
         "prompts": len(BEFORE),
         "metrics": metrics,
         "teacher": {"endpoint": "http://t/v1", "model": "big <1>", "identity": ""},
-        "base_weights_digest": "abc",
+        "weights": {"before": "abc", "after": "xyz"},
         **changed,
     }
     seconds, memory = COSTS[method]
@@ -137,17 +137,17 @@ def test_same_inputs_same_digest_whatever_it_cost(made, reports, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "what"),
     [
-        ("split", "validation"),
-        ("prompts", 5),
-        ("teacher", {"endpoint": "http://t/v1", "model": "bigger", "identity": ""}),
-        ("base_weights_digest", "def"),
+        ("split", "validation", "split"),
+        ("prompts", 5, "prompts"),
+        ("teacher", {"endpoint": "http://t/v1", "model": "bigger", "identity": ""}, "teacher"),
+        ("weights", {"before": "def"}, "base student"),
     ],
 )
-def test_reports_of_something_else_are_refused(made, reports, tmp_path, key, value):
+def test_reports_of_something_else_are_refused(made, reports, tmp_path, key, value, what):
     reports["gad"] = make_report(made, tmp_path / "other", "gad", **{key: value})
-    with pytest.raises(DataError, match=f"expected reports of the same {key}, found .* of gad"):
+    with pytest.raises(DataError, match=f"expected reports of the same {what}, found .* of gad"):
         compare(reports, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -191,18 +191,21 @@ def test_the_command_refuses_in_one_line(made, reports, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_three_real_trainings_are_compared(made, tmp_path):
+    def train(name, data, model, method):
+        config = {"method": method, "epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
+        config["adversarial"] = {"max_new_tokens": 8, "rollouts": 2}
+        inputs = {"data": made[data].path, "model": model.path}
+        return soda.run("train", inputs=inputs, config=config, out=tmp_path / f"{name}-model")
+
+    warmed = train("seqkd", "teacher", made["base"], "sft")
+    trained = {"seqkd": warmed, "soda": train("soda", "pairs", warmed, "dpo")}
+    trained["gad"] = train("gad", "pairs", made["base"], "gad")
     reports = {}
-    for method in GAINS:
-        config = {"method": method, "batch_size": 8, "learning_rate": 1e-3}
-        if method == "gad":
-            config["adversarial"] = {"max_new_tokens": 8, "rollouts": 2}
-        inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
-        model = soda.run("train", inputs=inputs, config=config, out=tmp_path / f"{method}-model")
+    for name in GAINS:
         inputs = {key: made[key].path for key in ("base", "teacher", "pairs")}
+        inputs |= {"warmed": warmed.path, "model": trained[name].path}
         config = {"max_new_tokens": 8, "lm_eval_tasks": [], "bootstrap_samples": 200}
-        reports[method] = soda.run(
-            "eval", inputs={**inputs, "model": model.path}, config=config, out=tmp_path / method
-        )
+        reports[name] = soda.run("eval", inputs=inputs, config=config, out=tmp_path / name)
     comparison = compare(reports, tmp_path / "out")
     found = json.loads((comparison.path / "comparison.json").read_text())
     assert {row["metric"] for row in found["rows"]} == set(METRICS)

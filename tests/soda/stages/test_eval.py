@@ -1,4 +1,4 @@
-"""The report: figures before and after, on held-out prompts only."""
+"""The report: base, warmed-up and trained student, on held-out prompts only."""
 
 import json
 
@@ -8,37 +8,80 @@ import soda
 from soda.errors import ConfigError, DataError
 
 
-def evaluate(made, out, model=None, **config):
+def evaluate(made, out, model="base", warmed="base", **config):
     inputs = {key: made[key].path for key in ("base", "teacher", "pairs")}
-    inputs["model"] = (model or made["base"]).path
+    inputs |= {"model": made[model].path, "warmed": made[warmed].path}
     config = {"max_new_tokens": 8, "lm_eval_tasks": [], "bootstrap_samples": 200, **config}
     return soda.run("eval", inputs=inputs, config=config, out=out)
 
 
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory):
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
-    config = {"sft_epochs": 4, "sft_learning_rate": 1e-2, "learning_rate": 1e-3, "batch_size": 8}
-    out = tmp_path_factory.mktemp("trained") / "model"
-    return soda.run("train", inputs=inputs, config=config, out=out)
+    """The artifacts, with the student warmed up, and then trained by DPO."""
+    root, config = tmp_path_factory.mktemp("trained"), {"batch_size": 8, "learning_rate": 1e-2}
+    config |= {"health": {"chosen_reward": "warn"}}
+
+    def train(name, data, model, **values):
+        inputs = {"data": data.path, "model": model.path}
+        return soda.run("train", inputs=inputs, config={**config, **values}, out=root / name)
+
+    warmed = train("warmed", made["teacher"], made["base"], method="sft", epochs=4)
+    model = train("model", made["pairs"], warmed, learning_rate=1e-3)
+    return {**made, "warmed": warmed, "model": model}
 
 
-def test_a_trained_student_is_measured_against_its_base(made, trained, tmp_path):
-    report = evaluate(made, tmp_path / "report", trained)
+def test_base_warmed_up_and_trained_student_are_compared(trained, tmp_path):
+    report = evaluate(trained, tmp_path / "report", "model", "warmed")
     figures = report.figures()
     logp = figures["metrics"]["teacher_logp"]
     assert logp["change"]["low"] > 0
-    assert logp["after"]["mean"] - logp["before"]["mean"] == pytest.approx(logp["change"]["mean"])
+    for change, (before, after) in {
+        "change": ("before", "after"),
+        "change_by_warm_up": ("before", "warmed"),
+        "change_since_warm_up": ("warmed", "after"),
+    }.items():
+        difference = logp[after]["mean"] - logp[before]["mean"]
+        assert logp[change]["mean"] == pytest.approx(difference)
+        assert logp[change]["low"] <= logp[change]["mean"] <= logp[change]["high"]
     assert set(figures["metrics"]) == {
         *("rouge_l", "teacher_logp", "preference_accuracy", "exact_match"),
         *("length_ratio", "stopped", "repetitive"),
     }
-    held_out = [row.id for row in made["prompts"].rows() if row.split == "test"]
+    assert figures["weights"] == {
+        "before": trained["base"].weights_digest,
+        "warmed": trained["warmed"].weights_digest,
+        "after": trained["model"].weights_digest,
+    }
+    assert [one["method"] for one in figures["trainings"]] == ["sft", "dpo"]
+    held_out = [row.id for row in trained["prompts"].rows() if row.split == "test"]
     samples = list(map(json.loads, (report.path / "samples.jsonl").read_text().splitlines()))
     assert [sample["id"] for sample in samples] == held_out
+    assert samples[0].keys() > {"before", "warmed", "after"}
     assert figures["prompts"] == len(held_out)
-    for name in ("report.html", "report.md"):
-        assert "ROUGE-L" in (report.path / name).read_text()
+    page, table = ((report.path / name).read_text() for name in ("report.html", "report.md"))
+    assert "sft: loss" in page and "dpo: loss" in page
+    assert "| metric | base | warmed up | student | change from base" in table
+    seconds = report.log("cost")["train_seconds"]
+    assert seconds > evaluate(trained, tmp_path / "seqkd", "warmed").log("cost")["train_seconds"]
+
+
+@pytest.mark.parametrize(("model", "warmed"), [("warmed", "warmed"), ("model", "base")])
+def test_without_a_third_student_two_are_compared(trained, tmp_path, model, warmed):
+    """SeqKD's student is the warmed-up one itself; GAD starts from the base."""
+    report = evaluate(trained, tmp_path / "report", model, warmed)
+    metric = report.figures()["metrics"]["rouge_l"]
+    assert metric.keys() == {"label", "better", "count", "before", "after", "change"}
+    assert (
+        "| metric | base | student | change (95 % interval)"
+        in (report.path / "report.md").read_text()
+    )
+
+
+def test_what_the_report_says_of_two_students_does_not_depend_on_the_third(trained, tmp_path):
+    two = evaluate(trained, tmp_path / "two", "model").figures()["metrics"]
+    three = evaluate(trained, tmp_path / "three", "model", "warmed").figures()["metrics"]
+    for name, metric in two.items():
+        assert {key: three[name][key] for key in metric} == metric
 
 
 def test_a_model_beside_itself_changes_nothing(made, tmp_path):
@@ -47,9 +90,9 @@ def test_a_model_beside_itself_changes_nothing(made, tmp_path):
         assert metric["change"] == {"mean": 0, "low": 0, "high": 0}
 
 
-def test_same_inputs_same_digest(made, trained, tmp_path):
-    one = evaluate(made, tmp_path / "one", trained)
-    other = evaluate(made, tmp_path / "other", trained)
+def test_same_inputs_same_digest(trained, tmp_path):
+    one = evaluate(trained, tmp_path / "one", "model", "warmed")
+    other = evaluate(trained, tmp_path / "other", "model", "warmed")
     assert one.digest == other.digest
 
 

@@ -29,6 +29,8 @@ def make_report(path, change=0.5):
         "metrics": {"rouge_l": metric},
         "lm_eval": {"soda_facts": {"acc": {"before": 0.5, "after": 0.6, "stderr": 0.1}}},
         "teacher": {"model": "big-1", "endpoint": "http://t"},
+        "models": {"before": "base", "after": "student"},
+        "weights": {"before": "abc", "after": "def"},
     }
     with Report.create(path, config=EvalConfig(), inputs={}) as writer:
         (writer.path / "report.json").write_text(json.dumps(figures))
@@ -40,8 +42,8 @@ def make_model(made, root, seed):
     base = soda.run(
         "import-student", inputs={}, config={"source": str(source)}, out=root / f"base-{seed}"
     )
-    config = {"batch_size": 40}
-    inputs = {"pairs": made["pairs"].path, "model": base.path}
+    config = {"batch_size": 40, "learning_rate": 1e-6}
+    inputs = {"data": made["pairs"].path, "model": base.path}
     return soda.run("train", inputs=inputs, config=config, out=root / f"model-{seed}")
 
 

@@ -17,6 +17,7 @@ from soda.endpoint.job import Rules
 from soda.errors import ArtifactError, ConfigError, DataError, EndpointError, StorageError
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 from tests.fakes.waits import SHORT
@@ -40,7 +41,7 @@ def config(teacher, **values):
 
 
 def generate(prompts, out, values):
-    return generate_by(prompts, TeacherGenConfig.parse(values), out, Rules(waits=SHORT))
+    return generate_by(prompts, TeacherGenConfig.parse(values), Place.of(out), Rules(waits=SHORT))
 
 
 def command(prompts, out, values):

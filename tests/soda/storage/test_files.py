@@ -40,22 +40,6 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(
-    ("place", "path"),
-    [("runs/a", "runs/a"), ("file:///runs/a", "/runs/a"), (Path("/runs/a"), "/runs/a")],
-)
-def test_places_on_this_machine_are_paths(place, path):
-    assert storage.local_path(place) == Path(path)
-
-
-@pytest.mark.parametrize("place", ["gs://bucket/a", "s3://bucket/a", "https://host/a"])
-def test_other_places_are_refused(place):
-    with pytest.raises(
-        StorageError, match="expected a path, file://, gs:// or s3://, found another"
-    ):
-        storage.local_path(place)
-
-
 @pytest.mark.parametrize("rows", [500, 45, 35], ids=["early", "at the last row", "at the manifest"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, disk, rows):
     (disk / "fill").write_bytes(b"x" * 13 * 4096)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from soda.errors import StorageError
-from soda.storage import hold, lease, open_store
+from soda.storage import Place, hold, lease
 from tests.fakes.objects import BUCKET, faulty
 
 CODE = """if True:
@@ -16,7 +16,7 @@ CODE = """if True:
     from soda.storage import lease
     lease.HEARTBEAT_SECONDS = 0.1
     time.time = lambda: float(sys.argv[2])
-    with storage.hold(storage.open_store(sys.argv[1]), "work"):
+    with storage.hold(storage.Place.of(sys.argv[1]).open(), "work"):
         print("held", flush=True)
         time.sleep(60)"""
 
@@ -67,7 +67,7 @@ def test_a_short_outage_is_survived_and_a_long_one_is_not(cloud, s3_url, monkeyp
     monkeypatch.setattr("soda.storage.s3.ATTEMPTS", 1)
     with faulty(s3_url, lambda method, path: "pass") as faults:
         cloud(s3=faults.url)
-        with hold(open_store(f"s3://{BUCKET}/outage"), "work") as mine:
+        with hold(Place.of(f"s3://{BUCKET}/outage").open(), "work") as mine:
             faults.rule = lambda method, path: "lose"
             time.sleep(0.5)
             mine.check()

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from soda.errors import StorageError
-from soda.storage import download_tree, open_store, upload_tree
+from soda.storage import Place, download_tree, upload_tree
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_folder_goes_up_and_comes_down_with_a_bar(store, folder, tmp_path, cap
 
 def test_little_has_no_bar(tmp_path, folder, capsys):
     (folder / "sub" / "weights").unlink()
-    upload_tree(folder, open_store(tmp_path / "store"), "", label="upload")
+    upload_tree(folder, Place.of(tmp_path / "store").open(), "", label="upload")
     assert capsys.readouterr().err == ""
     assert manifest(tmp_path / "store").keys() - {".soda-lock", "sub/.soda-lock"} == {
         "rows.jsonl",
@@ -71,7 +71,7 @@ def test_another_file_than_the_manifest_says_is_refused(
 
 
 def test_a_manifest_cannot_write_elsewhere(tmp_path):
-    store = open_store(tmp_path / "store")
+    store = Place.of(tmp_path / "store").open()
     store.write("evil", b"x")
     files = {"../evil": {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
     with pytest.raises(StorageError, match="expected a relative name"):
@@ -80,5 +80,5 @@ def test_a_manifest_cannot_write_elsewhere(tmp_path):
 
 
 def test_nothing_to_move_is_fine(tmp_path):
-    download_tree(open_store(tmp_path), "a", {}, tmp_path / "back", label="download")
+    download_tree(Place.of(tmp_path).open(), "a", {}, tmp_path / "back", label="download")
     assert not (tmp_path / "back").exists()

@@ -4,11 +4,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import nn
 
+from soda.student.chat import ChatFormat
+from soda.training.config import TrainConfig
 from soda.training.model.examples import Example
 from soda.training.model.policy import Policy
-from soda.training.objectives.losses import dpo_loss
-from soda.training.objectives.objectives import preference
+from soda.training.model.processes import Processes
+from soda.training.objectives.losses import Dpo
+from soda.training.objectives.preference import preference
 from soda.training.objectives.reference import Reference
+from soda.training.run.interrupt import Interrupt
+from soda.training.run.phase import Setup
+from tests.fakes.student import tokenizer
 
 BETA = 0.1
 VOCABULARY = 64
@@ -55,9 +61,17 @@ def policy_of(model, longest=64):
     return Policy(model, padding=1, longest=longest)
 
 
+def setup_of(work, policy=None, *, examples=PAIRS, validation=(), **values):
+    """Return what phases share, for a tiny model: values are the config's."""
+    chat = ChatFormat(tokenizer(), "student")  # its end of turn is token 1, too
+    policy = policy or policy_of(tiny())
+    config = TrainConfig.parse(values)
+    return Setup(config, policy, chat, Processes(), examples, validation, work, Interrupt())
+
+
 def dpo(step):
     """Return the objective of a step: DPO against FROZEN."""
-    return preference(dpo_loss, BETA, FROZEN)(step)
+    return preference(Dpo(beta=BETA), FROZEN)(step)
 
 
 def gradients(module):
@@ -74,7 +88,7 @@ def gradients(module):
 def our_gradients(policy, batches, objective):
     """Return the gradients of a step's batches, added up, by the names in the model."""
     for batch in batches:
-        loss, _ = policy(policy.batch(batch), objective)
+        loss, _ = policy(policy.micro_batch(batch), objective)
         loss.backward()
     return gradients(policy.model)
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from soda.rows import Pair
-from soda.training.model.examples import Example, plan_batches, tokenize
+from soda.training.model.examples import Example, plan_micro_batches, tokenize
 
 
 def of_length(number, tokens):
@@ -18,7 +18,7 @@ def test_batches_hold_every_example_once_and_keep_to_the_limit():
         lengths = [draw.randint(1, 60) for _ in range(draw.randint(1, 30))]
         examples = [of_length(number, tokens) for number, tokens in enumerate(lengths)]
         limit, processes = draw.randint(1, 150), draw.choice([1, 1, 2, 3, 8])
-        batches = plan_batches(examples, limit, processes)
+        batches = plan_micro_batches(examples, limit, processes)
         found = sorted((one.id for batch in batches for one in batch), key=int)
         assert found == [one.id for one in examples]
         assert all(len(batch) <= 1 or sum(map(len, batch)) <= limit for batch in batches)
@@ -27,19 +27,19 @@ def test_batches_hold_every_example_once_and_keep_to_the_limit():
 
 
 def test_batches_are_few_and_even():
-    batches = plan_batches([of_length(number, 10) for number in range(12)], 45)
+    batches = plan_micro_batches([of_length(number, 10) for number in range(12)], 45)
     assert [len(batch) for batch in batches] == [4, 4, 4]
 
 
 def test_one_example_over_the_limit_does_not_spread_the_others():
     examples = [of_length(0, 101), *(of_length(number, 10) for number in range(1, 41))]
-    batches = plan_batches(examples, 100)
+    batches = plan_micro_batches(examples, 100)
     assert [len(batch) for batch in batches if examples[0] in batch] == [1]
     assert len(batches) <= 6
 
 
 def test_nothing_gives_one_empty_batch_a_process():
-    assert plan_batches([], 10, 3) == [[], [], []]
+    assert plan_micro_batches([], 10, 3) == [[], [], []]
 
 
 def test_the_first_answer_alone_is_the_chosen_one():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from soda.training.model import head
-from soda.training.model.batch import pack
 from soda.training.model.head import answer_logps, fused_logps, fused_loss, token_logps
+from soda.training.model.micro_batch import pack
 from tests.soda.training.plain import PAIRS, VOCABULARY, dpo
 
 BATCH = pack(PAIRS, 64)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from soda.errors import ModelError
+from soda.training.config import TrainConfig
 from soda.training.model.loading import load_policy, trained_model
 from soda.training.model.lora import Lora, add_adapters, load_quantized
 from soda.training.model.processes import Processes
@@ -76,7 +77,7 @@ def test_gradients_of_adapters_equal_plain_float32(recompute):
 
 def test_the_merged_model_equals_the_adapted_one(folder):
     processes = Processes()
-    policy = load_policy(folder, 1, 64, processes, LORA)
+    policy = load_policy(folder, 1, 64, processes, TrainConfig(lora=LORA))
     before = policy.answer_logps(PAIRS)
     stir(policy)
     expected = policy.answer_logps(PAIRS)
@@ -106,7 +107,7 @@ def test_adapters_are_trained_in_half_precision_too():
     add_adapters(model, LORA)
     optimizer = make_optimizer(model, 1e-3, 0.0, half=True)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
-    loss, _ = (policy := policy_of(model))(policy.batch(PAIRS), dpo(PAIRS))
+    loss, _ = (policy := policy_of(model))(policy.micro_batch(PAIRS), dpo(PAIRS))
     loss.backward()
     before = [optimizer.exact(weight) for weight in model.parameters() if weight.requires_grad]
     optimizer.step()

@@ -83,7 +83,7 @@ def test_a_temperature_divides_the_logits(kind):
     if kind == "gpt2":  # its embeddings are the same matrix
         plain.transformer.wte.weight = torch.nn.Parameter(tiny(kind).transformer.wte.weight.data)
     with torch.no_grad():
-        logps = policy(policy.batch(PAIRS, temperature=0.7))
+        logps = policy(policy.micro_batch(PAIRS, temperature=0.7))
     lengths = torch.tensor([len(answer) for pair in PAIRS for answer in pair.answers])
     found = answer_logps(logps, lengths)
     torch.testing.assert_close(found, plain_logps(plain, PAIRS), rtol=1e-5, atol=1e-4)
@@ -113,7 +113,8 @@ def test_a_shared_prompt_equals_one_for_each_answer(whole, policy):
     halves = [Example(pair.id, pair.prompt, (one,)) for pair in PAIRS for one in pair.answers]
     objective = dpo(PAIRS)
     loss, _ = policy(
-        policy.batch(halves), lambda examples, logps, lengths: objective(PAIRS, logps, lengths)
+        policy.micro_batch(halves),
+        lambda examples, logps, lengths: objective(PAIRS, logps, lengths),
     )
     loss.backward()
     found = {name: weight.grad for name, weight in policy.model.named_parameters()}
@@ -159,7 +160,7 @@ def test_recomputing_keeps_fewer_activations():
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
         ):
-            policy(policy.batch(PAIRS), dpo(PAIRS))
+            policy(policy.micro_batch(PAIRS), dpo(PAIRS))
         return sum(sizes)
 
     policy = policy_of(tiny("llama"))

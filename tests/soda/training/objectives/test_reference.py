@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from soda.artifacts.intermediate import Intermediate
+from soda.storage import Place
 from soda.training.model.examples import Example
 from soda.training.model.processes import Processes
+from soda.training.objectives import reference
 from soda.training.objectives.reference import Reference, logps_of_answers
 from tests.soda.training.plain import PAIRS, plain_logps, policy_of, tiny
 
@@ -19,10 +22,9 @@ def expected():
     return plain_logps(tiny("llama"), PAIRS).view(-1, 2)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 30, 1000])
-def test_logps_are_the_models_however_they_are_batched(policy, expected, batch_tokens):
-    reference = Reference.compute(policy, PAIRS, Processes(), batch_tokens)
-    logps = reference.of(PAIRS, "cpu")
+@pytest.mark.parametrize("micro_batch_tokens", [1, 30, 1000])
+def test_logps_are_the_models_however_they_are_batched(policy, expected, micro_batch_tokens):
+    logps = Reference.compute(policy, PAIRS, Processes(), micro_batch_tokens).of(PAIRS, "cpu")
     torch.testing.assert_close(logps.chosen, expected[:, 0], rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(logps.rejected, expected[:, 1], rtol=1e-5, atol=1e-4)
 
@@ -33,19 +35,53 @@ def test_lengths_are_of_answers_and_never_0(policy):
     assert logps.rejected_tokens.tolist() == [6, 1]  # the second is empty
 
 
-def test_they_outlive_a_run_bit_for_bit(policy):
-    reference = Reference.compute(policy, PAIRS, Processes(), 1000)
-    again = Reference.from_bytes(reference.to_bytes(PAIRS), PAIRS)
+def test_they_outlive_a_run_bit_for_bit(policy, tmp_path):
+    kept = Intermediate(Place.of(tmp_path))
+    first = Reference.compute(policy, PAIRS, Processes(), 1000, kept)
+    again = Reference.compute(None, PAIRS, Processes(), 1000, kept)  # no model is needed
     some = [PAIRS[4], PAIRS[0]]
-    assert torch.equal(again.of(some, "cpu").chosen, reference.of(some, "cpu").chosen)
-    assert torch.equal(again.of(some, "cpu").rejected, reference.of(some, "cpu").rejected)
-    with pytest.raises(ValueError):
-        Reference.from_bytes(reference.to_bytes(PAIRS), PAIRS[:-1])
+    assert torch.equal(again.of(some, "cpu").chosen, first.of(some, "cpu").chosen)
+    assert torch.equal(again.of(some, "cpu").rejected, first.of(some, "cpu").rejected)
 
 
-def test_no_pairs_are_no_work(policy):
-    reference = Reference.compute(policy, [], Processes(), 1000)
-    assert Reference.from_bytes(reference.to_bytes([]), []).to_bytes([]) == reference.to_bytes([])
+def test_other_examples_are_other_parts(policy, tmp_path):
+    kept = Intermediate(Place.of(tmp_path))
+    Reference.compute(policy, PAIRS[:3], Processes(), 1000, kept)
+    whole = Reference.compute(policy, PAIRS, Processes(), 1000, kept)
+    assert whole.of(PAIRS, "cpu").chosen.shape == (6,)
+
+
+def test_a_pass_that_was_killed_goes_on_after_its_last_part(policy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reference, "_WINDOW", 2)
+
+    class KilledError(Exception):
+        pass
+
+    class Counting:
+        """A policy that dies after some micro-batches."""
+
+        def __init__(self, most):
+            self.most, self.ids = most, []
+
+        def answer_logps(self, examples):
+            if len(self.ids) == self.most:
+                raise KilledError
+            self.ids += [one.id for one in examples]
+            return policy.answer_logps(examples)
+
+    kept = Intermediate(Place.of(tmp_path))
+    with pytest.raises(KilledError):
+        Reference.compute(Counting(4), PAIRS, Processes(), 1000, kept)
+    second = Counting(10)
+    found = Reference.compute(second, PAIRS, Processes(), 1000, kept)
+    assert set(second.ids) == {one.id for one in sorted(PAIRS, key=len)[4:]}
+    assert "4 reference log-probabilities are of an earlier run" in capsys.readouterr().err
+    undisturbed = Reference.compute(policy, PAIRS, Processes(), 1000)
+    assert torch.equal(found.of(PAIRS, "cpu").margin, undisturbed.of(PAIRS, "cpu").margin)
+
+
+def test_no_pairs_are_no_work():
+    Reference.compute(None, [], Processes(), 1000)
 
 
 def test_examples_have_any_number_of_answers_and_are_counted(policy, expected):

@@ -8,8 +8,9 @@ import torch
 
 from soda.errors import ModelError
 from soda.training.model.processes import Processes
-from soda.training.run.checkpoint import Checkpoints, Position, local_tensors
+from soda.training.run.checkpoint import Checkpoints, local_tensors
 from soda.training.run.optimizer import make_optimizer
+from soda.training.run.position import Position
 from tests.soda.training.plain import Silent
 
 
@@ -20,8 +21,8 @@ class Run:
         torch.manual_seed(0)
         self.module = Silent(8, 8)
         self.optimizer = make_optimizer(self.module, 1e-2, 0.0, half=half)
-        self.kept = []
-        self.checkpoints = Checkpoints(folder, Processes(), self.kept.append)
+        self.pushed = []
+        self.checkpoints = Checkpoints(folder, Processes(), self.pushed.append)
 
     def step(self):
         noise = torch.randn(8, 8)  # the random numbers are a part of the state
@@ -99,14 +100,26 @@ def test_two_are_kept_and_the_store_is_told(saved, tmp_path):
     saved.save(3, now=True)
     names = sorted(path.name for path in (tmp_path / "work").iterdir())
     assert names == ["checkpoint-0-0000002", "checkpoint-0-0000003"]
-    assert saved.kept == [False, False, True]
+    assert saved.pushed == [False, False, True]
     assert saved.checkpoints.newest == Position(0, 3)
 
 
-def test_positions_sort_as_their_names_do():
-    positions = [Position(0, 9), Position(0, 10), Position(0, 123_456), Position(1, 0)]
-    assert sorted(positions) == positions
-    assert sorted(one.name for one in positions) == [one.name for one in positions]
+def test_the_best_is_kept_beside_them(saved, tmp_path):
+    for step in (3, 4, 5):
+        saved.save(step, best=Position(0, 2), now=True)
+    names = sorted(path.name for path in (tmp_path / "work").iterdir())
+    assert names == [f"checkpoint-0-{step:07}" for step in (2, 4, 5)]
+    found = saved.checkpoints.read(Position(0, 2))
+    assert (found.position, found.metrics) == (Position(0, 2), b"2 lines")
+    saved.save(6, best=Position(0, 6), now=True)
+    names = sorted(path.name for path in (tmp_path / "work").iterdir())
+    assert names == [f"checkpoint-0-{step:07}" for step in (5, 6)]
+
+
+def test_a_damaged_one_that_is_asked_for_by_name_is_refused(saved, tmp_path):
+    truncate(tmp_path / "work" / Position(0, 1).name / "state-00000.safetensors")
+    with pytest.raises(ModelError, match=r"expected a whole checkpoint, found .*; remove .*work"):
+        saved.checkpoints.read(Position(0, 1))
 
 
 def test_nothing_saved_is_nothing_found(tmp_path):

@@ -1,19 +1,35 @@
 """Every sign of trouble: where it is seen, where it is not, and what is done about it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
-from soda.training.run.health import Finding, Health, check_findings, step_findings
+from soda.training.run.health import Health, Sign, signs_in_check, signs_in_step
+from soda.training.run.metrics import CheckFigures, StepFigures
 
-STEP = {"loss": 0.6931, "loss_of_reference": 0.6931, "gradient_norm": 3.0, "accuracy": 0.5}
-CHECK = {
-    "chosen_reward": 0.1,
-    "chosen_fall": -1.0,
-    "repetitive": 0.25,
-    "answer_tokens": 40.0,
-}
+STEP = StepFigures(
+    loss=0.6931,
+    gradient_norm=3.0,
+    learning_rate=1e-3,
+    means={"loss_of_reference": 0.6931, "accuracy": 0.5},
+)
+CHECK = CheckFigures(
+    chosen_logp=-1.5,
+    chosen_answer_logp=-30.0,
+    chosen_reward=0.1,
+    repetitive=0.25,
+    answer_tokens=40.0,
+)
+
+
+def step_with(figures):
+    means = {key: value for key, value in figures.items() if key == "accuracy"}
+    others = {key: value for key, value in figures.items() if key != "accuracy"}
+    return replace(STEP, **others, means={**STEP.means, **means})
+
+
 STEP_SIGNS = {  # sign -> what is seen, at which step of 100, and what it says
     "first_loss": [
         ({"loss": 0.72}, 0, "expected a first loss of 0.6931, found 0.7200"),
@@ -30,7 +46,7 @@ STEP_SIGNS = {  # sign -> what is seen, at which step of 100, and what it says
 }
 CHECK_SIGNS = {
     "chosen_reward": ({"chosen_reward": -0.051}, "the validation chosen reward fell to -0.051"),
-    "chosen_logp": ({"chosen_fall": 10.1}, "a chosen answer fell by 10.1 nats"),
+    "chosen_logp": ({"chosen_answer_logp": -40.1}, "a chosen answer fell by 10.1 nats"),
     "repetitive": ({"repetitive": 0.75}, "75% of sampled answers repeat, 25% did at the start"),
     "length": ({"answer_tokens": 81.0}, "sampled answers grew from 40 to 81 tokens"),
 }
@@ -44,37 +60,37 @@ check_signs = pytest.mark.parametrize(
 )
 
 
-def test_a_healthy_run_has_no_findings():
+def test_a_healthy_run_shows_no_sign():
     for step in (0, 1, 50):
-        assert step_findings(Health(), STEP, step, 100) == []
-    assert check_findings(Health(), CHECK, CHECK) == []
+        assert signs_in_step(Health(), STEP, step, 100) == []
+    assert signs_in_check(Health(), CHECK, CHECK) == []
 
 
 @step_signs
 def test_signs_in_a_step(sign, figures, step, text):
-    (found,) = step_findings(Health(), {**STEP, **figures}, step, 100)
+    (found,) = signs_in_step(Health(), step_with(figures), step, 100)
     assert text in found.text and found.stop == (sign in STOPPING)
 
 
 @check_signs
 def test_signs_on_validation(sign, figures, text):
-    (found,) = check_findings(Health(), {**CHECK, **figures}, CHECK)
+    (found,) = signs_in_check(Health(), replace(CHECK, **figures), CHECK)
     assert text in found.text and found.stop == (sign in STOPPING)
 
 
 @step_signs
 def test_a_recipe_says_what_a_sign_in_a_step_does(sign, figures, step, text):
-    figures = {**STEP, **figures}
+    figures = step_with(figures)
     for action, stops in (("stop", [True]), ("warn", [False]), ("off", [])):
-        found = step_findings(Health(**{sign: action}), figures, step, 100)
+        found = signs_in_step(Health(**{sign: action}), figures, step, 100)
         assert [one.stop for one in found] == stops
 
 
 @check_signs
 def test_a_recipe_says_what_a_sign_on_validation_does(sign, figures, text):
-    figures = {**CHECK, **figures}
+    figures = replace(CHECK, **figures)
     for action, stops in (("stop", [True]), ("warn", [False]), ("off", [])):
-        found = check_findings(Health(**{sign: action}), figures, CHECK)
+        found = signs_in_check(Health(**{sign: action}), figures, CHECK)
         assert [one.stop for one in found] == stops
 
 
@@ -89,44 +105,54 @@ def test_a_recipe_says_what_a_sign_on_validation_does(sign, figures, text):
     ],
 )
 def test_what_is_no_sign_in_a_step(figures, step):
-    assert step_findings(Health(), {**STEP, **figures}, step, 100) == []
+    assert signs_in_step(Health(), step_with(figures), step, 100) == []
 
 
 def test_sft_has_no_first_loss_to_expect():
-    assert step_findings(Health(), {"loss": 4.0, "gradient_norm": 1.0}, 0, 100) == []
+    assert signs_in_step(Health(), StepFigures(4.0, 1.0, 1e-3), 0, 100) == []
 
 
 @pytest.mark.parametrize(
     "figures",
     [
         {"chosen_reward": -0.05},
-        {"chosen_fall": 10.0},
+        {"chosen_answer_logp": -40.0},
         {"repetitive": 0.5},
         {"answer_tokens": 80.0},
     ],
 )
 def test_what_is_no_sign_on_validation(figures):
-    assert check_findings(Health(), {**CHECK, **figures}, CHECK) == []
+    assert signs_in_check(Health(), replace(CHECK, **figures), CHECK) == []
 
 
 def test_limits_are_the_recipes():
     health = Health(
         chosen_reward_floor=-1, chosen_logp_fall=20, repetitive_rise=0.9, length_growth=9
     )
-    worse = {
-        "chosen_reward": -0.9,
-        "chosen_fall": 19.0,
-        "repetitive": 1.0,
-        "answer_tokens": 300.0,
-    }
-    assert check_findings(health, worse, CHECK) == []
-    assert len(check_findings(Health(), worse, CHECK)) == 4
+    worse = replace(
+        CHECK, chosen_reward=-0.9, chosen_answer_logp=-49.0, repetitive=1.0, answer_tokens=300.0
+    )
+    assert signs_in_check(health, worse, CHECK) == []
+    assert len(signs_in_check(Health(), worse, CHECK)) == 4
 
 
 def test_without_sampled_answers_only_probabilities_are_looked_at():
-    figures = {"chosen_reward": -1.0, "chosen_fall": 0.0}
-    (found,) = check_findings(Health(), figures, figures)
-    assert found == Finding(True, "the validation chosen reward fell to -1.000, below -0.05")
+    figures = CheckFigures(chosen_logp=-1.5, chosen_answer_logp=-30.0, chosen_reward=-1.0)
+    (found,) = signs_in_check(Health(), figures, figures)
+    assert found == Sign(True, "the validation chosen reward fell to -1.000, below -0.05")
+
+
+def test_without_rewards_the_likelihood_is_looked_at():
+    before = CheckFigures(chosen_logp=-1.5, chosen_answer_logp=-30.0)
+    assert signs_in_check(Health(), before, before) == []
+    (found,) = signs_in_check(Health(), replace(before, chosen_answer_logp=-41.0), before)
+    assert "fell by 11.0 nats" in found.text and not found.stop
+
+
+def test_a_likelihood_that_is_no_number_stops():
+    broken = replace(CHECK, chosen_answer_logp=math.nan)
+    (found,) = signs_in_check(Health(), broken, CHECK)
+    assert found == Sign(True, "expected a finite validation log-probability, found nan")
 
 
 def test_a_misspelt_sign_is_refused():

@@ -1,26 +1,24 @@
 """The loop, beside a naive one; and what ends it."""
 
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
-from soda.training.model.processes import Processes
-from soda.training.run.checkpoint import Position
 from soda.training.run.loop import (
-    Phase,
-    Turn,
     accumulate,
     ahead,
     clip,
-    learning_rate,
-    local_batches,
+    local_micro_batches,
+    plan_of,
     run_phase,
-    step_plan,
 )
 from soda.training.run.optimizer import make_optimizer
+from soda.training.run.phase import Phase, Start, Turn
+from soda.training.run.position import Position
+from soda.training.run.schedule import learning_rate
 from tests.soda.training.plain import (
+    FROZEN,
     PAIRS,
     assert_same_gradients,
     dpo,
@@ -28,40 +26,17 @@ from tests.soda.training.plain import (
     our_gradients,
     plain_gradients,
     policy_of,
+    setup_of,
     tiny,
 )
 
-PHASE = Phase(
-    number=0,
-    name="dpo",
-    learning_rate=1e-3,
-    epochs=2,
-    batch_size=4,
-    batch_tokens=40,
-    warmup_share=0.3,
-    max_grad_norm=0.35,
-    seed=3,
-)
+VALUES = {
+    "batch_size": 4,
+    "optimizer": {"warmup_share": 0.3, "max_grad_norm": 0.35},
+    "seed": 3,
+}
+RATE = 1e-3
 STEPS = 4  # 6 pairs in steps of 4 and 2, twice
-
-
-def test_every_epoch_sees_every_pair_once_in_an_order_of_its_own():
-    plan = step_plan(10, batch_size=4, epochs=2, seed=1)
-    assert [len(step) for step in plan] == [4, 4, 2, 4, 4, 2]
-    first, second = [*chain(*plan[:3])], [*chain(*plan[3:])]
-    assert sorted(first) == sorted(second) == list(range(10)) and first != second
-    assert plan == step_plan(10, batch_size=4, epochs=2, seed=1)
-    assert plan != step_plan(10, batch_size=4, epochs=2, seed=2)
-
-
-def test_the_rate_rises_to_its_peak_and_falls_as_a_cosine():
-    rates = [learning_rate(step, 20, 1.0, 0.1) for step in range(20)]
-    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
-    assert rates[11] == pytest.approx(0.5)
-    assert all(one >= other for one, other in pairwise(rates[2:]))
-    assert 0 < rates[-1] < 0.01
-    assert learning_rate(0, 1, 1.0, 0.0) == 1.0
-    assert [learning_rate(step, 4, 1.0, 1.0) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_what_is_made_ahead_comes_in_order_and_errors_come_where_it_is_used():
@@ -81,50 +56,60 @@ class Watch:
 
     refuse: int = -1  # the step that it does not want to happen
     last: int = -1  # the step after which it ends the phase
-    interrupt_after: int = 10**6  # batches
-    batches: int = 0
     seen: list = field(default_factory=list)
     reached_: list = field(default_factory=list)
 
-    def interrupted(self):
-        self.batches += 1
-        return self.batches > self.interrupt_after
-
-    def sees(self, position, steps, figures):
-        assert steps == STEPS
-        self.seen.append((position, dict(figures)))
+    def sees(self, position, figures):
+        self.seen.append((position, figures))
         return position.step != self.refuse
 
-    def reached(self, position, steps, figures):
-        self.reached_.append((position, dict(figures)))
+    def reached(self, position, figures):
+        self.reached_.append((position, figures))
         return position.step != self.last
+
+
+class InterruptedAfter:
+    """SIGTERM that comes after so many micro-batches."""
+
+    def __init__(self, count):
+        self.count, self.asked = count, 0
+
+    @property
+    def came(self):
+        self.asked += 1
+        return self.asked > self.count
+
+
+def every_pair(step, examples):
+    return Turn(examples, dpo(examples))
 
 
 class Run:
     """A policy and its optimizer, for the loop or for a naive version of it."""
 
-    def __init__(self, kind="llama"):
+    def __init__(self, kind="llama", interrupt=None):
         self.policy = policy_of(tiny(kind))
-        self.optimizer = make_optimizer(self.policy, PHASE.learning_rate, 0.0, half=False)
+        self.setup = setup_of(None, self.policy, **VALUES)
+        if interrupt:
+            self.setup = replace(self.setup, interrupt=interrupt)
+        self.optimizer = make_optimizer(self.policy, RATE, 0.0, half=False)
 
-    def go(self, watcher=None, *, start=0, turn_of=None, **options):
+    def phase(self, turn_of=every_pair, **options):
+        modules, rates = {"policy": self.policy}, {"policy": RATE}
+        return Phase("dpo", 2, modules, rates, begin=lambda start: turn_of, **options)
+
+    def go(self, watcher=None, *, step=0, turn_of=every_pair, **options):
         watcher = watcher or Watch()
-        turn_of = turn_of or (lambda step, examples: Turn(examples, dpo(examples)))
-        run_phase(
-            PHASE,
-            turn_of,
-            self.policy,
-            self.optimizer,
-            Processes(),
-            PAIRS,
-            start=start,
-            watcher=watcher,
-            **options,
-        )
+        start = Start(step, FROZEN, {"policy": self.optimizer}, 40)
+        run_phase(self.setup, self.phase(turn_of, **options), 0, start, watcher)
         return watcher
 
     def weights(self):
         return {name: weight.detach().clone() for name, weight in self.policy.named_parameters()}
+
+    def pairs(self, step):
+        plan = plan_of(self.setup, self.phase(), 0)
+        return [PAIRS[place] for place in plan[step]]
 
 
 def naive(steps=STEPS, kind="llama"):
@@ -133,7 +118,7 @@ def naive(steps=STEPS, kind="llama"):
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), weight_decay=0.0)
     norms = []
     for step in range(steps):
-        pairs = [PAIRS[place] for place in PHASE.plan(len(PAIRS))[step]]
+        pairs = Run().pairs(step)
         found = plain_gradients(model, pairs)
         norm = torch.stack([grad.norm() for grad in found.values()]).norm()
         norms.append(float(norm))
@@ -156,23 +141,25 @@ def test_a_phase_equals_a_naive_loop(kind):
     assert (run.policy.model.get_input_embeddings().weight - start).abs().max() > 1e-3
     assert [position for position, _ in watcher.reached_] == [Position(0, n) for n in (1, 2, 3, 4)]
     for number, (_, figures) in enumerate(watcher.reached_):
-        assert figures["gradient_norm"] == pytest.approx(norms[number], rel=1e-3)
+        assert figures.gradient_norm == pytest.approx(norms[number], rel=1e-3)
         rate = learning_rate(number, STEPS, 1e-3, 0.3)
-        assert figures["learning_rate"] == rate
-        assert figures["seconds"] > 0 and figures["tokens_per_second"] > 0
-    assert watcher.seen[0][1]["loss"] == watcher.reached_[0][1]["loss"]
+        assert figures.learning_rate == rate
+        assert figures.seconds > 0 and figures.tokens_per_second > 0
+    assert watcher.seen[0][1].loss == watcher.reached_[0][1].loss
 
 
 def test_figures_are_means_over_the_pairs_of_a_step():
     watcher = Run().go(Watch(last=1))
-    pairs = [PAIRS[place] for place in PHASE.plan(len(PAIRS))[0]]
+    pairs = Run().pairs(0)
     policy = policy_of(tiny("llama"))
     with torch.no_grad():
-        _, sums = policy(policy.batch(pairs), dpo(pairs))
+        _, sums = policy(policy.micro_batch(pairs), dpo(pairs))
     (_, figures), *others = watcher.reached_
     assert not others
+    found = {"loss": figures.loss, **figures.means}
+    assert found.keys() == sums.keys()
     for key, value in sums.items():
-        assert figures[key] == pytest.approx(float(value) / 4, rel=1e-4, abs=1e-5)
+        assert found[key] == pytest.approx(float(value) / 4, rel=1e-4, abs=1e-5)
 
 
 def test_a_step_that_is_refused_changes_nothing():
@@ -184,10 +171,10 @@ def test_a_step_that_is_refused_changes_nothing():
 
 
 def test_an_interrupted_step_changes_nothing():
-    run = Run()
+    run = Run(interrupt=InterruptedAfter(1))
     before = run.weights()
-    watcher = run.go(Watch(interrupt_after=1))
-    assert watcher.batches == 2 and watcher.seen == []
+    assert run.go().seen == []
+    assert run.setup.interrupt.asked == 2
     torch.testing.assert_close(run.weights(), before, rtol=0, atol=0)
 
 
@@ -195,10 +182,10 @@ def test_a_phase_that_goes_on_ends_as_one_that_was_not_stopped():
     undisturbed, stopped = Run(), Run()
     undisturbed.go()
     assert len(stopped.go(Watch(last=2)).reached_) == 2
-    watcher = stopped.go(start=2)
+    watcher = stopped.go(step=2)
     assert [position.step for position, _ in watcher.reached_] == [3, 4]
     torch.testing.assert_close(stopped.weights(), undisturbed.weights(), rtol=0, atol=0)
-    assert stopped.go(start=STEPS).seen == []
+    assert stopped.go(step=STEPS).seen == []
 
 
 def test_a_turn_that_waits_for_the_weights_sees_those_of_the_step_before():
@@ -233,7 +220,7 @@ def test_a_turn_adds_figures_of_its_own():
         Watch(last=1),
         turn_of=lambda step, pairs: Turn(pairs, dpo(pairs), {"reward": torch.tensor(6.0)}),
     )
-    assert watcher.reached_[0][1]["reward"] == 6.0 / 4
+    assert watcher.reached_[0][1].means["reward"] == 6.0 / 4
 
 
 @dataclass
@@ -249,13 +236,13 @@ class OneOf:
         self.synced.append(on)
 
 
-@pytest.mark.parametrize(("count", "batch_tokens"), [(2, 40), (3, 1000), (8, 1000), (4, 1)])
-def test_processes_share_a_step_out(count, batch_tokens):
+@pytest.mark.parametrize(("count", "micro_batch_tokens"), [(2, 40), (3, 1000), (8, 1000), (4, 1)])
+def test_processes_share_a_step_out(count, micro_batch_tokens):
     policy = policy_of(tiny("llama"))
     found, turns, losses = [], set(), 0.0
     for index in range(count):
         process = OneOf(index, count)
-        batches = local_batches(policy, PAIRS, process, batch_tokens)
+        batches = local_micro_batches(policy, PAIRS, process, micro_batch_tokens)
         turns.add(len(batches))
         found += [one.id for batch, weight in batches if weight for one in batch.examples]
         losses += accumulate(policy, process, batches, dpo(PAIRS), lambda: False)["loss"]
@@ -264,7 +251,7 @@ def test_processes_share_a_step_out(count, batch_tokens):
     assert len(turns) == 1  # or one would wait for ever
     mean = {name: grad / count for name, grad in gradients(policy.model).items()}
     assert_same_gradients(mean, our_gradients(policy, [PAIRS], dpo(PAIRS)), 1e-5)
-    _, sums = policy(policy.batch(PAIRS), dpo(PAIRS))
+    _, sums = policy(policy.micro_batch(PAIRS), dpo(PAIRS))
     torch.testing.assert_close(losses, sums["loss"])
 
 
@@ -272,10 +259,10 @@ def test_clipping_returns_the_norm_from_before():
     policy = policy_of(tiny("llama"))
     expected = our_gradients(policy, [PAIRS], dpo(PAIRS))
     norm = torch.stack([grad.norm() for grad in expected.values()]).norm()
-    policy(policy.batch(PAIRS), dpo(PAIRS))[0].backward()
+    policy(policy.micro_batch(PAIRS), dpo(PAIRS))[0].backward()
     torch.testing.assert_close(clip(policy, 0.1), norm)
     half = {name: grad * 0.1 / norm for name, grad in expected.items()}
     assert_same_gradients(gradients(policy.model), half, 1e-4)
-    policy(policy.batch(PAIRS), dpo(PAIRS))[0].backward()
+    policy(policy.micro_batch(PAIRS), dpo(PAIRS))[0].backward()
     clip(policy, 1e6)
     assert_same_gradients(gradients(policy.model), expected, 1e-6)

@@ -1,0 +1,89 @@
+"""A stage as a command: its options come from its signature, its help from its config."""
+
+import argparse
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from soda.artifacts.artifact import Artifact
+from soda.config import (
+    Config,
+    assign,
+    group_name,
+    groups_of,
+    load_recipe,
+    parse_assignment,
+    summary,
+    values_of,
+)
+from soda.stage import load_stage, run
+from soda.stages import STAGES
+
+__all__ = ["add_arguments", "run_command"]
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """Declare what a stage takes: an option for each input artifact, and its values."""
+    stage = load_stage(name)
+    parser.description = inspect.getdoc(stage.function)
+    parser.epilog = _values(stage.config)
+    for key, kinds in stage.inputs.items():
+        text = f"artifact: {' or '.join(kind.kind for kind in kinds)}"
+        parser.add_argument(f"--{key}", required=True, metavar="DIR", help=text)
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML with this stage's values")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one value, over the recipe; group.key=value of a group",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help=f"the {stage.output.kind} to make"
+    )
+
+
+def run_command(parsed: argparse.Namespace, name: str) -> int:
+    """Run the stage and print a line about what it made."""
+    values = dict(load_recipe(parsed.recipe, STAGES).get(name, {})) if parsed.recipe else {}
+    for text in parsed.set:
+        assign(values, *parse_assignment(text))
+    inputs = {key: getattr(parsed, key) for key in load_stage(name).inputs}
+    _report(run(name, inputs=inputs, config=values, out=parsed.out))
+    return 0
+
+
+def _values(config: type[Config]) -> str:
+    """List a config's keys with type, default and meaning."""
+    return "\n".join(["values (in the recipe, or --set):", *_lines(config)])
+
+
+def _lines(config: type[BaseModel], path: str = "") -> Iterator[str]:
+    for key, field in values_of(config).items():
+        groups = groups_of(field.annotation)
+        if not groups:
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            kind = str(field.annotation) if "[" in str(field.annotation) else kind
+            default = "required" if field.is_required() else f"default {field.get_default()!r}"
+            yield f"  {path}{key}: {kind.replace('typing.', '')}, {default}"
+        elif len(groups) == 1:
+            yield f"  {path}{key}: a group" + (", default None" if field.default is None else "")
+        else:
+            names = ", ".join(str(group_name(group)) for group in groups)
+            yield f"  {path}{key}: a group by its name, {names}; default {field.default.name}"
+        if field.description:
+            yield f"      {field.description}"
+        for group in groups:
+            if len(groups) > 1:
+                yield f"  {path}{key}={group_name(group)}: {summary(group)}"
+            yield from _lines(group, f"{path}{key}.")
+
+
+def _report(made: Artifact) -> None:
+    """Print what was made: one line on standard output."""
+    rows = ", ".join(f"{count} in {name}" for name, count in made.manifest["rows"].items())
+    drops = ", ".join(f"{count} {reason}" for reason, count in made.manifest["drops"].items())
+    parts = [f"{made.path}: {made.kind} {made.digest[:12]}", rows, drops and f"dropped: {drops}"]
+    print("; ".join(part for part in parts if part))

@@ -1,0 +1,109 @@
+"""One interface for all that can judge, and the judge that is a chat model."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from soda.judging.protocols import ChatProtocol
+from soda.judging.verdicts import SIDES, Matchup, Reading, Verdict
+from soda.rows import Message
+
+__all__ = ["Ask", "ChatJudge", "Judge", "judge_all", "same_family"]
+
+Ask = Callable[[list[Message]], str | None]  # None: the model refused, or gave no answer
+
+_FAMILIES = {  # parts of model names, by who trained what they are made of
+    "openai": r"gpt|chatgpt|o[134]",
+    "anthropic": "claude",
+    "google": "gemini|gemma|palm",
+    "meta": r"\w*llama\d*|vicuna|alpaca",
+    "alibaba": r"qwen\d*|qwq",
+    "mistral": "mistral|ministral|mixtral|codestral|magistral|devstral",
+    "deepseek": "deepseek",
+    "microsoft": r"phi\d*",
+    "xai": "grok",
+    "cohere": "command|aya",
+    "zhipu": r"chatglm\d*|glm\d*",
+    "moonshot": "kimi",
+    "hugging face": r"smollm\d*|zephyr",
+    "ibm": "granite",
+    "ai2": r"olmo\d*|tulu\d*",
+}
+
+
+class Judge(Protocol):
+    """Says of each matchup which answer is better."""
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it."""
+
+    def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
+        """Return one verdict a matchup, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatJudge:
+    """A chat model that is shown every matchup in both orders.
+
+    Args:
+        name: the model's.
+        ask: sends one request and returns the reply; it journals, retries and pays.
+        mapper: `map`, or that of a pool whose threads ask at once.
+    """
+
+    name: str
+    protocol: ChatProtocol
+    ask: Ask
+    mapper: Callable[..., Iterable[Any]] = map
+
+    def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
+        """Return one verdict a matchup, in their order."""
+        shown = [(matchup, first) for matchup in matchups for first in SIDES]
+        replies = self.mapper(self.ask, [self.protocol.messages(*one) for one in shown])
+        readings: list[Reading] = []
+        for (matchup, first), reply in zip(shown, replies, strict=True):
+            readings.append(self.protocol.read(reply, first))
+            if len(readings) == len(SIDES):
+                yield Verdict.of(matchup, self.name, self.protocol.name, readings)
+                readings = []
+
+
+def judge_all(judge: Judge, matchups: Iterable[Matchup], block: int = 32) -> Iterator[Verdict]:
+    """Judge matchups block by block; answers that are the same tie, and nobody is asked.
+
+    Args:
+        block: how many are judged before the caller can stop.
+    """
+    held: list[Matchup] = []
+    for matchup in matchups:
+        held.append(matchup)
+        if len(held) == block:
+            yield from _judge_block(judge, held)
+            held = []
+    yield from _judge_block(judge, held)
+
+
+def _judge_block(judge: Judge, block: list[Matchup]) -> Iterator[Verdict]:
+    asked = iter(judge.judge([matchup for matchup in block if not matchup.same]))
+    for matchup in block:
+        if matchup.same:
+            yield Verdict.of(matchup, judge.name, "same answer", [Reading("candidate", 0.5, "")])
+        else:
+            yield next(asked)
+
+
+def same_family(one: str, other: str) -> bool:
+    """Say whether two models' names have a family in common: judges tend to favour their own."""
+    return bool(_families(one) & _families(other))
+
+
+def _families(name: str) -> set[str]:
+    words = re.split(r"[^a-z0-9]+", name.casefold())
+    found = {
+        family
+        for family, pattern in _FAMILIES.items()
+        if any(re.fullmatch(pattern, word) for word in words)
+    }
+    return found or {name.casefold()}

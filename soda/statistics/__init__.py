@@ -1,0 +1,1 @@
+"""How sure a figure is: intervals, sequential tests, bootstrap; numpy only."""

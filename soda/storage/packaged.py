@@ -1,0 +1,27 @@
+"""Files inside of installed Python packages, as `package:NAME/FILE` names them."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from soda.errors import StorageError
+
+__all__ = ["packaged_file"]
+
+
+def packaged_file(location: str) -> Path | None:
+    """Return the file that `package:NAME/FILE` names; None for another kind of location.
+
+    Raises:
+        StorageError: there is no such package, or no such file in it.
+    """
+    if not location.startswith("package:"):
+        return None
+    package, _, file = location.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
+    if spec is None or spec.origin is None:
+        raise StorageError(f"{location}: expected the package '{package}', found none")
+    path = Path(spec.origin).parent / file
+    if not path.is_file():
+        raise StorageError(f"{location}: expected '{file}' in {package}, found none")
+    return path
