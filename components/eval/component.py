@@ -1,5 +1,7 @@
 """The eval stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -21,7 +23,7 @@ def eval(
     metrics: dsl.Output[dsl.Metrics],
     answers: dsl.Output[dsl.ClassificationMetrics],
     store: str = "",
-):
+) -> NamedTuple("Made", [("place", str)]):
     """Measure the base student, the warmed-up one and the trained one, on held-out prompts.
 
     Args:
@@ -37,8 +39,11 @@ def eval(
         metrics: The figures after training.
         answers: Checkable answers, right and wrong; rows before training, columns after.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+
+    Returns:
+        place: Its address in the store, for a step that collects several.
     """
-    from soda.launch import launch, show
+    from soda.launch import launch, place_in_store, show
 
     models = {"model": model.path, "warmed": warmed.path, "base": base.path}
     inputs = {**models, "teacher": teacher.path, "pairs": pairs.path}
@@ -47,3 +52,4 @@ def eval(
     show(made, {"report.html": page.path, "report.md": summary.path})
     metrics.metadata.update(made.numbers())
     answers.log_confusion_matrix(["right", "wrong"], made.answers_right())
+    return (place_in_store(made),)
