@@ -11,7 +11,7 @@ __all__ = ["notify"]
 def notify(
     status: dsl.PipelineTaskFinalStatus,
     pipeline: str,
-    register_config: dict,
+    recipe: dict,
     store: str,
     run: str,
     ui_url: str = "",
@@ -21,7 +21,7 @@ def notify(
     Args:
         status: How the run ended.
         pipeline: What ran.
-        register_config: Values of the stage register - the model's name and registry.
+        recipe: Values of every step; of register, the model's name and registry are told.
         store: Where runs keep what they share.
         run: This run's id.
         ui_url: Address of Kubeflow's UI, for the link.
@@ -32,7 +32,7 @@ def notify(
         pipeline,
         state=status.state,
         error=status.error_message,
-        register_config=register_config,
+        register_config=recipe.get("register", {}),
         store=store,
         run=run,
         ui=ui_url,
