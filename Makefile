@@ -83,10 +83,6 @@ locks: $(SETUP)
 	echo setuptools | $(LOCK) -c constraints.txt - -o images/setuptools.lock
 	printf 'cyclonedx-bom\nuv\n' | $(LOCK) - -o images/tools.lock
 
-# What the gitops overlay holds of the pipelines.
-manifests: $(SETUP)
-	$(RUN) manifests/generate.py
-
 # checkov over every overlay; its own environment, as its pins are not ours.
 CHECKOV := build/checkov/bin/checkov
 $(CHECKOV): manifests/checkov-requirements.txt | $(SETUP)

@@ -2,9 +2,9 @@
 
     python -m bench.methods --model FOLDER [--prompts 16] [--tokens 48]
 
-Same student, same prompts, one epoch each; the teacher is the quickstart's. Prints wall seconds of
-the stage, seconds and peak memory of the steps of the method proper (without GAD's warm-up), and
-the ratios to DPO.
+Same student, same prompts, one epoch each; the teacher is the quickstart's. Prints the stage's wall
+seconds, the seconds and peak memory of the method's own steps (without GAD's warm-up), and the
+ratios to DPO.
 """
 
 import argparse

@@ -102,7 +102,7 @@ def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
         undisturbed = generate(root / "alone" / "out")
     same = all(
         (made.path / name).read_bytes() == (undisturbed.path / name).read_bytes()
-        for name in made.manifest["files"]
+        for name in made.manifest.files
     )
     return {
         "prompts": prompts,

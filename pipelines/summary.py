@@ -1,8 +1,7 @@
 """The few lines that a finished run ends with."""
 
 from soda.artifacts.kinds import Registration, Report
-from soda.registry.remote import open_registry
-from soda.storage import Place
+from soda.registry.registry import Registry
 
 __all__ = ["summarize"]
 
@@ -10,8 +9,8 @@ __all__ = ["summarize"]
 def summarize(registration: Registration, registry: str) -> str:
     """Return rows, held-out figures before and after, and where model, card and report are."""
     facts = registration.facts()
-    folder = open_registry(registry).version_folder(facts["name"], facts["version"])
-    figures = Report.open(Place.of(f"{folder}/report").fetch()).figures()
+    folder = Registry(registry).place_of(facts["name"], facts["version"])
+    figures = Report.open((folder / "report").fetch()).figures()
     rows = figures["rows"]
     drops = ", ".join(f"{count} {reason}" for reason, count in rows["drops"].items()) or "none"
     lines = [

@@ -97,7 +97,9 @@ def _dispatch(words: list[str]) -> int:
 
 def _help() -> str:
     """Return what `soda --help` prints; a stage's line is the first of its file's docstring."""
-    stages = {name: _first_line(where.partition(":")[0]) for name, where in STAGES.items()}
+    from soda.artifacts.keys import module_of
+
+    stages = {name: _first_line(module_of(name)) for name in STAGES}
     tools = {name: text for name, (_, text) in TOOLS.items()}
     return _HELP.format(stages=_table(stages), tools=_table(tools))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact, work_place
+from soda.artifacts.keys import module_of
 from soda.artifacts.writer import WORK
 from soda.config import Config, suggest
 from soda.errors import ArtifactError, ConfigError, KindError
@@ -36,11 +37,9 @@ def load_stage(name: str) -> Stage:
     Raises:
         ConfigError: there is no such stage.
     """
-    name = name.replace("_", "-")
     if name not in STAGES:
         raise ConfigError(f"unknown stage '{name}'; {suggest(name, STAGES)}")
-    module, function_name = STAGES[name].split(":")
-    function = getattr(importlib.import_module(module), function_name)
+    function = getattr(importlib.import_module(module_of(name)), name.replace("-", "_"))
     annotations = dict(inspect.get_annotations(function))
     return Stage(
         name=name,
@@ -111,7 +110,7 @@ def run(
     """Run one stage, or return what it made before of the same code, config and inputs.
 
     Args:
-        name: a name from `soda.STAGES`; `pair_build` and `pair-build` are the same.
+        name: a name from `soda.STAGES`.
         inputs: for each input of the stage, the folder of a finished artifact.
         config: the stage's own values; what is left out has its default.
         out: the folder to make. It is whole, or it is not there.

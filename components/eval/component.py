@@ -40,7 +40,7 @@ def eval(
 
     inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
     made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)
-    report.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    report.metadata.update(digest=made.digest, rows=made.manifest.rows)
     show(made, {"report.html": page.path, "report.md": summary.path})
     metrics.metadata.update(made.numbers())
     answers.log_confusion_matrix(["right", "wrong"], made.answers_right())

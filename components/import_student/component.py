@@ -23,4 +23,4 @@ def import_student(
     from soda.launch import launch
 
     made = launch("import-student", inputs={}, config=config, out=model.path, store=store)
-    model.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    model.metadata.update(digest=made.digest, rows=made.manifest.rows)

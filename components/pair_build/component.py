@@ -33,4 +33,4 @@ def pair_build(
         out=pairs.path,
         store=store,
     )
-    pairs.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    pairs.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -23,4 +23,4 @@ def prepare_prompts(
     from soda.launch import launch
 
     made = launch("prepare-prompts", inputs={}, config=config, out=prompts.path, store=store)
-    prompts.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    prompts.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -39,4 +39,4 @@ def teacher_gen(
         out=responses.path,
         store=store,
     )
-    responses.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    responses.metadata.update(digest=made.digest, rows=made.manifest.rows)

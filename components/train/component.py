@@ -39,4 +39,4 @@ def train(
         store=store,
         processes=gpus,
     )
-    student.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    student.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -66,4 +66,4 @@ def train_job(
         node_selector=node_selector,
         tolerations=tolerations,
     )
-    student.metadata.update(digest=made.digest, rows=made.manifest["rows"])
+    student.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Self
 
 from soda import __version__, storage
 from soda.artifacts import publishing
-from soda.artifacts.keys import FORMAT, code_digest, module_of, run_key
-from soda.artifacts.publishing import MANIFEST
-from soda.artifacts.unfinished import Mirror
+from soda.artifacts.keys import code_digest, module_of, run_key
+from soda.artifacts.manifest import MANIFEST, Manifest
+from soda.artifacts.unfinished import UnfinishedWork
 from soda.artifacts.writer import WORK, Writer
 from soda.config import Config
 from soda.errors import ArtifactError, KindError, StorageError
 from soda.progress import say
-from soda.rows import digest
 from soda.storage import Location, Place
 
 __all__ = [
@@ -24,10 +23,6 @@ __all__ = [
     "name_in_store",
     "work_place",
 ]
-
-# Of a manifest: what a run was given and did that made no difference, and which code did it. A
-# stage whose code changed and whose result did not makes no later stage run again.
-_ASIDE = ("aside", "account", "soda", "key")
 
 
 def work_place(out: Place, config: Config, inputs: Mapping[str, "Artifact"]) -> Place:
@@ -41,14 +36,14 @@ class Artifact:
     kind: ClassVar[str]
     reusable: ClassVar[bool] = True  # False: the stage acts on the world, so it always runs
 
-    def __init__(self, path: Path, manifest: dict[str, Any]):
+    def __init__(self, path: Path, manifest: Manifest):
         self.path = path
         self.manifest = manifest
 
     @property
     def digest(self) -> str:
-        """The sha256 over what decides a result, and so over every file but the logs."""
-        return digest({key: value for key, value in self.manifest.items() if key not in _ASIDE})
+        """The manifest's digest: the same for the same result, wherever it lies."""
+        return self.manifest.digest
 
     @classmethod
     def open(cls, location: Location, *, verify: bool = False) -> Self:
@@ -64,25 +59,20 @@ class Artifact:
         if not path.is_dir():
             raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
         try:
-            manifest = json.loads((path / MANIFEST).read_bytes())
+            manifest = Manifest.read((path / MANIFEST).read_bytes(), path / MANIFEST)
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"{path}: expected a finished artifact, found no {MANIFEST}"
             ) from error
-        except ValueError as error:
-            raise ArtifactError(f"{path / MANIFEST}: expected JSON, found {error}") from error
-        version = manifest.get("format") if isinstance(manifest, dict) else None
-        if version != FORMAT:
-            raise ArtifactError(f"{path}: expected format {FORMAT}, found {version!r}")
-        if manifest["kind"] != cls.kind:
-            raise KindError(f"{path}: expected '{cls.kind}', found '{manifest['kind']}'")
-        for name, facts in manifest["files"].items():
+        if manifest.kind != cls.kind:
+            raise KindError(f"{path}: expected '{cls.kind}', found '{manifest.kind}'")
+        for name, content in manifest.files.items():
             file = path / name
             size = file.stat().st_size if file.is_file() else None
-            if size != facts["bytes"]:
+            if size != content.bytes:
                 found = "no file" if size is None else f"{size}"
-                raise ArtifactError(f"{file}: expected {facts['bytes']} bytes, found {found}")
-            if verify and storage.file_digest(file) != facts["sha256"]:
+                raise ArtifactError(f"{file}: expected {content.bytes} bytes, found {found}")
+            if verify and storage.file_digest(file) != content.sha256:
                 raise ArtifactError(f"{file}: expected the manifest's sha256, found another")
         return cls(path, manifest)
 
@@ -109,24 +99,22 @@ class Artifact:
             with writer.cleaning_up():
                 with writer.open_files:
                     yield writer
-                manifest = {
-                    "kind": cls.kind,
-                    "format": FORMAT,
-                    "stage": config.stage(),
-                    "soda": f"{__version__}+{code_digest(module_of(config.stage()))[:8]}",
-                    "key": key,
-                    "config": config.deciding(),
-                    "aside": config.set_aside(),
-                    "account": writer.account,
-                    "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
-                    "rows": dict(sorted(writer.rows.items())),
-                    "drops": dict(sorted(writer.drops.items())),
-                    "facts": writer.facts,
-                    "files": writer.files(),
-                }
-                storage.write_atomically(
-                    writer.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode()
+                stage = config.stage()
+                manifest = Manifest(
+                    kind=cls.kind,
+                    stage=stage,
+                    soda=f"{__version__}+{code_digest(module_of(stage))[:8]}",
+                    key=key,
+                    config=config.deciding(),
+                    aside=config.set_aside(),
+                    account=writer.account,
+                    inputs={name: artifact.digest for name, artifact in inputs.items()},
+                    rows=dict(writer.rows),
+                    drops=dict(writer.drops),
+                    facts=writer.facts,
+                    files=writer.files(),
                 )
+                storage.write_atomically(writer.path / MANIFEST, manifest.to_bytes())
                 storage.make_read_only(writer.path)
                 if place is not None:
                     cls._publish(writer.path, place, key)
@@ -151,7 +139,7 @@ class Artifact:
         _bring(out)
         if (out.folder / MANIFEST).is_file():
             found = cls.open(out.folder)
-            if found.manifest["key"] != key:
+            if found.manifest.key != key:
                 raise ArtifactError(_taken(out, cls.kind))
             return found if cls.reusable else None
         folder = out.folder
@@ -179,7 +167,7 @@ class Artifact:
         if not cls.reusable and cls._made_with(key, target):
             storage.remove_tree(target.folder)  # the same run's earlier result gives way
         try:
-            storage.publish(folder, target.folder)
+            storage.move_tree(folder, target.folder)
         except StorageError:
             if not cls._made_with(key, target):
                 raise
@@ -197,15 +185,15 @@ class Artifact:
     @classmethod
     def _made_with(cls, key: str, place: Place) -> bool:
         folder = place.folder
-        return (folder / MANIFEST).is_file() and bool(cls.open(folder).manifest["key"] == key)
+        return (folder / MANIFEST).is_file() and cls.open(folder).manifest.key == key
 
     def count(self, name: str) -> int:
         """Return how many rows of one file the manifest counts."""
-        return int(self.manifest["rows"].get(name, 0))
+        return self.manifest.rows.get(name, 0)
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Read one file of JSON lines; one that got no row is not there."""
-        if name not in self.manifest["files"]:
+        if name not in self.manifest.files:
             return
         with (self.path / name).open(encoding="utf-8") as lines:
             for line in lines:
@@ -226,17 +214,17 @@ def _bring(place: Place) -> None:
 
 
 @contextlib.contextmanager
-def _unfinished(place: Place) -> Iterator[Mirror | None]:
+def _unfinished(place: Place) -> Iterator[UnfinishedWork | None]:
     """Hold the work on a result in object storage, and bring what was done of it before."""
     if not place.remote:
         yield None
         return
     name = place.folder.name
     with storage.hold((place.parent.parent / "leases").open(), name) as lease:
-        mirror = Mirror(place.open(), place.folder / WORK, lease.check)
-        if mirror.pull():
+        work = UnfinishedWork(place.open(), place.folder / WORK, lease.check)
+        if work.pull():
             say(f"{name}: going on with what another machine began")
-        yield mirror
+        yield work
 
 
 def _place_in_store(out: Place, stage: str, key: str) -> Place | None:

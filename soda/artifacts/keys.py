@@ -14,12 +14,11 @@ from typing import Protocol
 
 from soda import storage
 from soda.artifacts.code import Code, read_code
+from soda.artifacts.manifest import FORMAT
 from soda.config import Config
 from soda.rows import digest
 
-__all__ = ["FORMAT", "code_digest", "deciding", "module_of", "run_key"]
-
-FORMAT = 1  # of artifacts: raised by every change of the bytes that this room writes
+__all__ = ["code_digest", "deciding", "module_of", "run_key"]
 
 # Rooms that carry bytes or talk to people. What they make of a recipe or an input is in the key
 # itself: a config's values, an artifact's digest, FORMAT.
@@ -93,7 +92,7 @@ def deciding(
             found[package] = found.get(package) or version(package)
         elif room not in {"", *_CARRIERS} and (file := _file_of(name, root)):
             found[name], code = _read(file.read_text(encoding="utf-8"))
-            todo += [name.rpartition(".")[0], *code.imports]
+            todo += code.imports
             for data in _data_beside(file, code.texts):
                 found[data.relative_to(root.parent).as_posix()] = storage.file_digest(data)
     assert found.keys() >= set(modules), f"no such modules: {set(modules) - found.keys()}"

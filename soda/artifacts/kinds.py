@@ -66,7 +66,7 @@ class Pairs(Artifact):
         return map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
 
     def __len__(self) -> int:
-        return sum(self.manifest["rows"].values())
+        return sum(self.manifest.rows.values())
 
 
 class Model(Artifact):
@@ -77,17 +77,17 @@ class Model(Artifact):
     @property
     def weights_digest(self) -> str:
         """The digest of the weights alone."""
-        return str(self.manifest["facts"]["weights_digest"])
+        return str(self.manifest.facts["weights_digest"])
 
     @property
     def base_weights_digest(self) -> str:
         """The same of the student that was imported, before any training."""
-        return str(self.manifest["facts"].get("base_weights_digest", self.weights_digest))
+        return str(self.manifest.facts.get("base_weights_digest", self.weights_digest))
 
     @property
     def trainings(self) -> list[dict[str, Any]]:
         """What was done to the imported student, in order: method, values, rows, checkpoint."""
-        return list(self.manifest["facts"].get("trainings", []))
+        return list(self.manifest.facts.get("trainings", []))
 
 
 class Report(Artifact):

@@ -8,16 +8,13 @@ one whose manifest comes first has won.
 """
 
 import hashlib
-import json
-from typing import Any
 
 from soda import storage
-from soda.errors import ArtifactError, MissingObject, StorageError
+from soda.artifacts.manifest import MANIFEST, Manifest
+from soda.errors import MissingObject, StorageError
 from soda.storage import Place
 
-__all__ = ["MANIFEST", "get", "put"]
-
-MANIFEST = "manifest.json"
+__all__ = ["get", "put"]
 
 
 def _version(manifest: bytes) -> str:
@@ -59,10 +56,7 @@ def get(place: Place) -> bool:
     if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest:
         return True
     version = _version(manifest)
-    try:
-        files: dict[str, Any] = dict(json.loads(manifest)["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{place}/{MANIFEST}: expected a manifest: {error!r}") from error
+    files = Manifest.read(manifest, f"{place}/{MANIFEST}").files
     unfinished = folder.with_name(f".{folder.name}.{version}")
     with storage.lock(unfinished.with_suffix(".lock")):
         storage.remove_tree(unfinished)
@@ -77,7 +71,7 @@ def get(place: Place) -> bool:
             raise
         storage.make_read_only(unfinished)
         storage.remove_tree(folder)
-        storage.publish(unfinished, folder)
+        storage.move_tree(unfinished, folder)
     return True
 
 

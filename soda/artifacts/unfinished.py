@@ -4,34 +4,41 @@ Every push is a snapshot of a folder: its files by their checksum, then, in one 
 names them. A machine that dies in the middle of a push leaves the snapshot before.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from soda import storage
 from soda.errors import MissingObject, StorageError
-from soda.storage import Store
+from soda.storage import Content, Store
 
-__all__ = ["Mirror"]
+__all__ = ["UnfinishedWork"]
 
 _INDEX = "index.json"
-_KNOWN = ".mirrored"  # the version of the index that a folder was last equal to
+_KNOWN = ".pushed"  # the version of the index that a folder was last equal to
 _PAUSE_SECONDS = 10.0
 _SHARE = 0.1  # of the time may go into pushing
 
 
-class Mirror:
+class UnfinishedWork:
     """Keeps a folder here and a prefix of a store in step, for the one holder of its lease."""
 
-    def __init__(self, store: Store, folder: Path, check: Callable[[], None]):
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        check: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._check = check  # raises once the lease is lost
+        self._clock = clock
         self._store = store
         self._folder = folder
         self._known = folder.parent / _KNOWN
         self._version: str | None = None
-        self._digests: dict[tuple[str, int, int], str] = {}
+        self._contents: dict[tuple[str, int, int], Content] = {}
         self._next_push = 0.0
 
     def pull(self) -> bool:
@@ -47,16 +54,16 @@ class Mirror:
             return False
         storage.remove_tree(self._folder)
         self._folder.mkdir(parents=True)
-        files: dict[str, dict[str, Any]] = json.loads(data)
+        files = {name: Content(**values) for name, values in json.loads(data).items()}
         unfinished = self._folder.parent / ".pulling"
         storage.remove_tree(unfinished)
-        by_digest = {facts["sha256"]: facts for facts in files.values()}
+        by_digest = {content.sha256: content for content in files.values()}
         storage.download_tree(
             self._store, "objects", by_digest, unfinished, label="fetching unfinished work"
         )
-        for name, facts in files.items():
+        for name, content in files.items():
             (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).hardlink_to(unfinished / facts["sha256"])
+            (self._folder / name).hardlink_to(unfinished / content.sha256)
         storage.remove_tree(unfinished)
         self._known.write_text(self._version)
         return True
@@ -71,22 +78,23 @@ class Mirror:
         Raises:
             StorageError: another holder has pushed since.
         """
-        begin = time.monotonic()
+        begin = self._clock()
         if not now and begin < self._next_push:
             return
         self._check()
         files = {
-            path.relative_to(self._folder).as_posix(): self._facts(path)
+            path.relative_to(self._folder).as_posix(): self._content(path)
             for path in sorted(self._folder.rglob("*"))
             if path.is_file()
         }
         there = {entry.name.removeprefix("objects/") for entry in self._store.list("objects/")}
-        for name, facts in files.items():
-            if facts["sha256"] not in there:
+        for name, content in files.items():
+            if content.sha256 not in there:
                 self._store.upload(
-                    self._folder / name, f"objects/{facts['sha256']}", lambda count: None
+                    self._folder / name, f"objects/{content.sha256}", lambda count: None
                 )
-        index = json.dumps(files, sort_keys=True).encode()
+        values = {name: dataclasses.asdict(content) for name, content in files.items()}
+        index = json.dumps(values, sort_keys=True).encode()
         if self._version is None:
             version = self._store.create(_INDEX, index)
         else:
@@ -95,9 +103,9 @@ class Mirror:
             raise StorageError(f"{self._store.url}: another run is at work on this")
         self._version = version
         self._known.write_text(version)
-        for digest in there - {facts["sha256"] for facts in files.values()}:
+        for digest in there - {content.sha256 for content in files.values()}:
             self._store.delete(f"objects/{digest}")
-        end = time.monotonic()
+        end = self._clock()
         self._next_push = end + max(_PAUSE_SECONDS, (end - begin) / _SHARE)
 
     def remove(self) -> None:
@@ -105,9 +113,9 @@ class Mirror:
         for entry in list(self._store.list()):
             self._store.delete(entry.name)
 
-    def _facts(self, path: Path) -> dict[str, Any]:
+    def _content(self, path: Path) -> Content:
         state = path.stat()
         mark = (str(path), state.st_mtime_ns, state.st_size)
-        if mark not in self._digests:
-            self._digests[mark] = storage.file_digest(path)
-        return {"bytes": state.st_size, "sha256": self._digests[mark]}
+        if mark not in self._contents:
+            self._contents[mark] = Content.of(path)
+        return self._contents[mark]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from soda import storage
-from soda.artifacts.unfinished import Mirror
+from soda.artifacts.unfinished import UnfinishedWork
 from soda.errors import StorageError
+from soda.storage import Content
 
 __all__ = ["DROPS", "LOGS", "WORK", "Writer"]
 
@@ -21,8 +22,8 @@ WORK = "work"
 class Writer:
     """An artifact that is being made, and the work folder that a next try finds."""
 
-    def __init__(self, folder: Path, mirror: Mirror | None = None):
-        self._mirror = mirror
+    def __init__(self, folder: Path, unfinished: UnfinishedWork | None = None):
+        self._unfinished = unfinished
         self.path = folder / "artifact"  # begun anew by every try
         self.work = folder / WORK  # kept from try to try: partial results, checkpoints
         self.rows: Counter[str] = Counter()
@@ -45,14 +46,14 @@ class Writer:
         if name != DROPS:
             self.rows[name] += 1
 
-    def keep(self, *, now: bool = False) -> None:
+    def push(self, *, now: bool = False) -> None:
         """Let what is in `work` outlive this machine, where the store is elsewhere.
 
         Args:
-            now: at once; otherwise it may wait for a later call, as pushing takes time.
+            now: at once; otherwise it may wait for a later call, as it takes time.
         """
-        if self._mirror is not None:
-            self._mirror.push(now=now)
+        if self._unfinished is not None:
+            self._unfinished.push(now=now)
 
     def drop(self, row_id: str, reason: str, detail: str = "") -> None:
         """Leave a row out, and say why: it is counted and listed."""
@@ -66,21 +67,18 @@ class Writer:
             yield
         except BaseException:
             storage.remove_tree(self.path)
-            if self._mirror is not None and any(self.work.iterdir()):
+            if self._unfinished is not None and any(self.work.iterdir()):
                 with contextlib.suppress(StorageError):  # the error that brought us here counts
-                    self._mirror.push()
+                    self._unfinished.push()
             if not any(self.work.iterdir()):
                 storage.remove_tree(self.work.parent)
             raise
 
-    def files(self) -> dict[str, dict[str, Any]]:
+    def files(self) -> dict[str, Content]:
         """Return size and checksum of every file but the logs."""
         found = {}
         for path in sorted(self.path.rglob("*")):
             name = path.relative_to(self.path).as_posix()
             if path.is_file() and not name.startswith(f"{LOGS}/"):
-                found[name] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": storage.file_digest(path),
-                }
+                found[name] = Content.of(path)
         return found

@@ -83,7 +83,7 @@ def _lines(config: type[BaseModel], path: str = "") -> Iterator[str]:
 
 def _report(made: Artifact) -> None:
     """Print what was made: one line on standard output."""
-    rows = ", ".join(f"{count} in {name}" for name, count in made.manifest["rows"].items())
-    drops = ", ".join(f"{count} {reason}" for reason, count in made.manifest["drops"].items())
+    rows = ", ".join(f"{count} in {name}" for name, count in made.manifest.rows.items())
+    drops = ", ".join(f"{count} {reason}" for reason, count in made.manifest.drops.items())
     parts = [f"{made.path}: {made.kind} {made.digest[:12]}", rows, drops and f"dropped: {drops}"]
     print("; ".join(part for part in parts if part))

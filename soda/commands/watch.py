@@ -19,7 +19,7 @@ from soda.config import load_recipe
 from soda.endpoint.waits import Waits
 from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
-from soda.registry.remote import open_registry
+from soda.registry.registry import Registry
 from soda.rows import digest
 from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
@@ -101,7 +101,7 @@ def release(name: str, store: str, run: str) -> None:
 
 
 def _against_champion(register: RegisterConfig, now: Look) -> tuple[Outcome, list[str]]:
-    registry = open_registry(register.registry)
+    registry = Registry(register.registry)
     version = registry.alias(register.name, "champion")
     if version is None:
         return "new", [f"{register.name} has no champion in {register.registry}"]

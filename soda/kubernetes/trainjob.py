@@ -59,7 +59,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     command = ["torchrun", "-m", "soda", call.stage.name]
     for key, artifact in call.inputs.items():
         made = artifact.manifest
-        command += [f"--{key}", f"{store}/{name_in_store(made['stage'], made['key'])}"]
+        command += [f"--{key}", f"{store}/{name_in_store(made.stage, made.key)}"]
     for key, value in call.config.model_dump(mode="json", exclude_none=True).items():
         command += ["--set", f"{key}={json.dumps(value)}"]
     command += ["--out", f"{store}/trainjobs/{name}"]

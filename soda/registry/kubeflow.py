@@ -11,13 +11,13 @@ from typing import Any
 
 from soda.errors import RegistryError
 
-__all__ = ["publish"]
+__all__ = ["register_version"]
 
 _TIMEOUT = 60  # seconds for everything; the client alone waits five minutes for each answer
 _DIGEST = "model_digest"
 
 
-def publish(
+def register_version(
     address: str, *, name: str, version: str, uri: str, lineage: Mapping[str, Any], author: str
 ) -> str:
     """Register a model's version and return its id there; a second time is no change.

@@ -2,15 +2,16 @@
 
 __all__ = ["STAGES"]
 
-# In the order a pipeline runs them: name -> where its function is.
-STAGES = {
-    "prepare-prompts": "soda.stages.prepare_prompts:prepare_prompts",
-    "import-student": "soda.stages.import_student:import_student",
-    "teacher-gen": "soda.stages.teacher_gen:teacher_gen",
-    "snapshot": "soda.stages.snapshot:snapshot",
-    "pair-build": "soda.stages.pair_build:pair_build",
-    "train": "soda.stages.train:train",
-    "eval": "soda.stages.eval:evaluate",
-    "register": "soda.stages.register:register",
-    "compare": "soda.stages.compare:compare",
-}
+# In the order a pipeline runs them. Module and function follow from the name: in Python it has
+# underscores, everywhere else hyphens.
+STAGES = (
+    "prepare-prompts",
+    "import-student",
+    "teacher-gen",
+    "snapshot",
+    "pair-build",
+    "train",
+    "eval",
+    "register",
+    "compare",
+)

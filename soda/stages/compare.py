@@ -65,9 +65,9 @@ def _measured(report: Report) -> dict[str, Any]:
     figures, manifest = report.figures(), report.manifest
     return {
         **{key: figures[key] for key in _SAME},
-        **{text: manifest["inputs"].get(key) for key, text in _MEASURED.items()},
+        **{text: manifest.inputs.get(key) for key, text in _MEASURED.items()},
         "base student": figures["weights"]["before"],
-        "config of eval": manifest["config"],
+        "config of eval": manifest.config,
     }
 
 

@@ -19,10 +19,10 @@ from soda.storage import Place
 from soda.student.chat import ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
 
-__all__ = ["EvalConfig", "evaluate"]
+__all__ = ["EvalConfig", "eval"]
 
 _BATCH_TOKENS = 2048  # scored at once
-Measured = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
+Measurement = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
 
 
 class EvalConfig(Config):
@@ -41,7 +41,7 @@ class EvalConfig(Config):
     seed: int = 0
 
 
-def evaluate(
+def eval(  # noqa: A001 - a stage's function has its name
     *,
     model: Model,
     warmed: Model,
@@ -93,11 +93,11 @@ def _measure(
     rows: list[Response],
     pairs: list[Pair],
     config: EvalConfig,
-) -> Measured:
+) -> Measurement:
     """Measure one model; what an earlier try measured is read from the work folder."""
     kept = writer.work / f"{name}.json"
     if kept.is_file():
-        found: Measured = json.loads(kept.read_bytes())
+        found: Measurement = json.loads(kept.read_bytes())
         return found
     from soda.student.generate import load_model
 
@@ -114,13 +114,13 @@ def _measure(
         batch_size=config.batch_size,
     )
     storage.write_atomically(kept, json.dumps(measured).encode())
-    writer.keep()
+    writer.push()
     return measured
 
 
 def _answers(
     model: Any, chat: ChatFormat, rows: list[Response], config: EvalConfig, name: str
-) -> Measured:
+) -> Measurement:
     """Sample greedy answers, and what can be told of them."""
     from soda.student.generate import Answer, Sampling, sample
 
@@ -135,7 +135,7 @@ def _answers(
     answers = [drawn[place] for place in range(len(rows))]
     texts = [answer.text for answer in answers]
     rouge = rouge_l([row.text for row in rows], texts)
-    found: Measured = {key: {} for key in ("texts", *METRICS)}
+    found: Measurement = {key: {} for key in ("texts", *METRICS)}
     for row, answer, score in zip(rows, answers, rouge, strict=True):
         key = row.prompt.id
         theirs = len(chat.answer_ids(row.text, stopped=True))
@@ -151,7 +151,7 @@ def _answers(
 
 def _likelihoods(
     model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
-) -> Measured:
+) -> Measurement:
     """Return the log-probability a token of teacher answers, and which pairs are preferred."""
     from soda.training.model.examples import Example, answered, tokenize
     from soda.training.model.policy import Policy
@@ -179,7 +179,7 @@ def _likelihoods(
 
 
 def _figures(
-    measured: dict[str, Measured], rows: list[Response], pairs: list[Pair], config: EvalConfig
+    measured: dict[str, Measurement], rows: list[Response], pairs: list[Pair], config: EvalConfig
 ) -> dict[str, Any]:
     changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
     metrics = {}
@@ -226,19 +226,19 @@ def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict
         "rows": {
             "prompts": len(teacher),
             "pairs": len(pairs),
-            "drops": pairs.manifest["drops"],
+            "drops": pairs.manifest.drops,
         },
         "trainings": models["after"].trainings,
-        "teacher": teacher.manifest["facts"]["teacher"],
+        "teacher": teacher.manifest.facts["teacher"],
         "models": {name: MODELS[name] for name in models},
         "weights": {name: model.weights_digest for name, model in models.items()},
     }
 
 
-def _sample(row: Response, measured: dict[str, Measured]) -> dict[str, Any]:
+def _sample(row: Response, measured: dict[str, Measurement]) -> dict[str, Any]:
     key = row.prompt.id
 
-    def right(found: Measured) -> bool | None:
+    def right(found: Measurement) -> bool | None:
         value = found["exact_match"].get(key)
         return None if value is None else bool(value)
 
@@ -268,7 +268,7 @@ def _write_logs(writer: Writer, teacher: Responses, curves: list[list[Row]]) -> 
     }
     logs = writer.path / LOGS
     logs.mkdir()
-    fingerprint = teacher.manifest["account"].get("fingerprint")
+    fingerprint = teacher.manifest.account.get("fingerprint")
     (logs / "teacher.json").write_text(json.dumps(fingerprint), encoding="utf-8")
     (logs / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
 

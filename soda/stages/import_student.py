@@ -169,6 +169,7 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 
 def _convert_gguf(source: Path, target: Path) -> None:
+    import gguf  # noqa: F401 - for transformers; an import puts its version into the key
     import torch
     from transformers import AutoTokenizer, GgufConfig
 

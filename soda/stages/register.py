@@ -10,9 +10,9 @@ from soda import storage
 from soda.artifacts.kinds import Model, Registration, Report
 from soda.config import Config
 from soda.errors import ConfigError
-from soda.registry.kubeflow import publish
+from soda.registry.kubeflow import register_version
 from soda.registry.model_card import render_card
-from soda.registry.remote import open_registry
+from soda.registry.registry import Registry
 from soda.storage import Place
 
 __all__ = ["RegisterConfig", "register"]
@@ -66,19 +66,20 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
     """
     figures = report.figures()
     failed = [check for check in config.champion_if if not _passes(check, figures)]
-    registry = open_registry(config.registry)
+    registry = Registry(config.registry)
+    champion = registry.alias(config.name, "champion")
     lineage = {
         "name": config.name,
         "model_digest": model.digest,
         "weights_digest": model.weights_digest,
         "report_digest": report.digest,
-        "soda": model.manifest["soda"],
+        "soda": model.manifest.soda,
         "teacher": {**figures["teacher"], "fingerprint": report.log("teacher")},
         "trainings": model.trainings,
         "weights": figures["weights"],
-        "train_config": model.manifest["config"],
-        "eval_config": report.manifest["config"],
-        "inputs": {"train": model.manifest["inputs"], "eval": report.manifest["inputs"]},
+        "train_config": model.manifest.config,
+        "eval_config": report.manifest.config,
+        "inputs": {"train": model.manifest.inputs, "eval": report.manifest.inputs},
     }
     card = render_card(lineage, figures)
     inputs = {"model": model, "report": report}
@@ -91,16 +92,16 @@ def register(*, model: Model, report: Report, config: RegisterConfig, out: Place
                 card=card,
             )
             if config.model_registry:
-                publish(
+                register_version(
                     config.model_registry,
                     name=config.name,
                     version=str(version),
-                    uri=f"{registry.version_folder(config.name, version)}/model",
+                    uri=str(registry.place_of(config.name, version) / "model"),
                     lineage=lineage,
                     author="soda",
                 )
             if not failed:
-                registry.set_alias(config.name, "champion", version)
+                registry.move_alias(config.name, "champion", version, seen=champion)
         facts: dict[str, Any] = {
             "name": config.name,
             "version": version,

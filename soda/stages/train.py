@@ -75,7 +75,7 @@ def train(*, data: Pairs | Responses, model: Model, config: TrainConfig, out: Pl
             setup,
             _micro_batch_tokens(setup, phases),
             log=_log(writer),
-            push=lambda now: None if writer is None else writer.keep(now=now),
+            push=lambda now: None if writer is None else writer.push(now=now),
             references=_references(out, setup, model, data),
         )
         ending = trainer.run(phases)
@@ -98,9 +98,9 @@ def _unchanged(
     say(f"train: {config.method} with 0 epochs: the model is handed on as it is")
     with _main_process_creates(processes, out, config, inputs) as writer:
         if writer is not None:
-            for name in set(model.manifest["files"]) - {DROPS}:
+            for name in set(model.manifest.files) - {DROPS}:
                 shutil.copyfile(model.path / name, writer.path / name)
-            writer.facts.update(model.manifest["facts"])
+            writer.facts.update(model.manifest.facts)
     processes.wait()
     return Model.open(out)
 
@@ -169,7 +169,7 @@ def _write(writer: Writer, trained: Any, model: Model, config: TrainConfig) -> N
     import torch
 
     trained.to(getattr(torch, config.save_dtype)).save_pretrained(writer.path)
-    for name in model.manifest["files"]:
+    for name in model.manifest.files:
         if not name.endswith(_WEIGHTS) and name not in ("config.json", DROPS):
             (writer.path / name).unlink(missing_ok=True)
             shutil.copyfile(model.path / name, writer.path / name)
@@ -200,7 +200,7 @@ def _describe(
         "stopped_early": ending.problem,
     }
     writer.facts.update(
-        model.manifest["facts"],
+        model.manifest.facts,
         base_weights_digest=model.base_weights_digest,
         weights_digest=weights,
         trainings=[*model.trainings, training],

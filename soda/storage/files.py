@@ -9,17 +9,19 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from soda.errors import StorageError
 
 __all__ = [
+    "Content",
     "explain_os_errors",
     "file_digest",
     "link_tree",
     "lock",
     "make_read_only",
-    "publish",
+    "move_tree",
     "remove_tree",
     "write_atomically",
 ]
@@ -54,6 +56,19 @@ def explain_os_errors() -> Iterator[None]:
         raise StorageError(f"{name}: expected to write, found: {reason}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: how many bytes, and which."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Content":
+        """Read a file."""
+        return cls(path.stat().st_size, file_digest(path))
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     with path.open("rb") as file:
@@ -74,7 +89,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def publish(folder: Path, target: Path) -> None:
+def move_tree(folder: Path, target: Path) -> None:
     """Move a finished folder to its place in one step, so that nobody ever sees half of it.
 
     Raises:

@@ -14,15 +14,16 @@ from soda.storage.store import Store, Version
 
 __all__ = ["Lease", "hold"]
 
-HEARTBEAT_SECONDS = 10.0
-EXPIRY_SECONDS = 60.0
+_HEARTBEAT = 10.0  # seconds
+_EXPIRY = 60.0
 
 
 class Lease:
     """An object that its holder rewrites again and again; who watches it sees that it lives."""
 
-    def __init__(self, store: Store, name: str):
+    def __init__(self, store: Store, name: str, heartbeat: float, expiry: float):
         self._store = store
+        self._heartbeat, self._expiry = heartbeat, expiry
         self._name = name
         self._url = f"{store.url}/{name}"
         self._owner = uuid.uuid4().hex
@@ -37,8 +38,8 @@ class Lease:
         """Raise StorageError if another run may hold the lease by now."""
         # The thread may hang in a request, so the time is compared here too. A watcher's clock
         # starts later than ours, at the first sight of what we wrote: we stop before it takes over.
-        if not self._lost and time.monotonic() - self._alive > EXPIRY_SECONDS:
-            self._lost = f"no answer for {EXPIRY_SECONDS:.0f} seconds"
+        if not self._lost and time.monotonic() - self._alive > self._expiry:
+            self._lost = f"no answer for {self._expiry:.0f} seconds"
         if self._lost:
             raise StorageError(f"{self._url}: expected to hold the lease, found {self._lost}")
 
@@ -76,10 +77,10 @@ class Lease:
         data, first = self._store.read(self._name)
         if _field(data, "free"):
             return first
-        say(f"{self._url}: another run is at work or died; watching for {EXPIRY_SECONDS:.0f} s")
-        end = time.monotonic() + EXPIRY_SECONDS
+        say(f"{self._url}: another run is at work or died; watching for {self._expiry:.0f} s")
+        end = time.monotonic() + self._expiry
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(HEARTBEAT_SECONDS / 2, left))
+            time.sleep(min(self._heartbeat / 2, left))
             data, version = self._store.read(self._name)
             if version != first and _field(data, "free"):
                 return version
@@ -91,7 +92,7 @@ class Lease:
         return StorageError(f"{self._url}: another run is at work on this; wait for it")
 
     def _beat(self) -> None:
-        while not self._over.wait(HEARTBEAT_SECONDS) and not self._lost:
+        while not self._over.wait(self._heartbeat) and not self._lost:
             begun = time.monotonic()
             try:
                 version = self._rewrite()
@@ -118,13 +119,21 @@ class Lease:
 
 
 @contextlib.contextmanager
-def hold(store: Store, name: str) -> Iterator[Lease]:
-    """Hold a lease while the block runs; a holder that dies lets go after EXPIRY_SECONDS.
+def hold(
+    store: Store, name: str, *, heartbeat: float = _HEARTBEAT, expiry: float = _EXPIRY
+) -> Iterator[Lease]:
+    """Hold a lease while the block runs.
+
+    Args:
+        store: where it lies.
+        name: of what is held.
+        heartbeat: seconds between two signs of life.
+        expiry: seconds without one after which a holder counts as dead.
 
     Raises:
         StorageError: another run holds it.
     """
-    lease = Lease(store, name)
+    lease = Lease(store, name, heartbeat, expiry)
     lease.start()
     try:
         yield lease

@@ -7,6 +7,7 @@ stages see folders only.
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -20,7 +21,7 @@ from soda.storage.store import Store, checked
 
 __all__ = ["BUCKETS", "Location", "Place", "scratch"]
 
-_STORES: dict[str, type[GcsStore] | type[S3Store]] = {"gs": GcsStore, "s3": S3Store}
+_STORES: dict[str, Callable[[str, str], Store]] = {"gs": GcsStore, "s3": S3Store}
 BUCKETS = " or ".join(f"{scheme}://" for scheme in _STORES)  # for messages
 _BUCKET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 

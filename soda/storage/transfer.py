@@ -5,12 +5,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from soda.errors import StorageError
 from soda.progress import progress
 from soda.storage import parts
-from soda.storage.files import file_digest
+from soda.storage.files import Content, file_digest
 from soda.storage.store import Store, checked
 
 __all__ = ["download_tree", "upload_tree"]
@@ -37,7 +36,7 @@ def upload_tree(folder: Path, store: Store, prefix: str, *, label: str) -> None:
 def download_tree(
     store: Store,
     prefix: str,
-    files: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, Content],
     folder: Path,
     *,
     label: str,
@@ -45,10 +44,10 @@ def download_tree(
     """Read files below a prefix of a store into a folder, each compared with its sha256.
 
     Args:
-        files: from the relative name to `bytes` and `sha256`, as a manifest holds them.
+        files: from the relative name to what the file has to hold.
 
     Raises:
-        StorageError: a file is not what the manifest says; nothing stays under its name.
+        StorageError: a file holds something else; nothing stays under its name.
     """
 
     def move(name: str, on_bytes: Callable[[int], None]) -> None:
@@ -58,18 +57,18 @@ def download_tree(
             store.download(_below(prefix, name), near, on_bytes)
             _verify(url, near, files[name])
 
-    _move_all({name: int(facts["bytes"]) for name, facts in files.items()}, move, label)
+    _move_all({name: content.bytes for name, content in files.items()}, move, label)
 
 
 def _below(prefix: str, name: str) -> str:
     return f"{prefix}/{checked(name)}" if prefix else checked(name)
 
 
-def _verify(url: str, path: Path, facts: Mapping[str, Any]) -> None:
-    if (size := path.stat().st_size) != facts["bytes"]:
-        raise StorageError(f"{url}: expected {facts['bytes']} bytes, found {size}")
-    if (digest := file_digest(path)) != facts["sha256"]:
-        raise StorageError(f"{url}: expected sha256 {facts['sha256']}, found {digest}")
+def _verify(url: str, path: Path, expected: Content) -> None:
+    if (size := path.stat().st_size) != expected.bytes:
+        raise StorageError(f"{url}: expected {expected.bytes} bytes, found {size}")
+    if (digest := file_digest(path)) != expected.sha256:
+        raise StorageError(f"{url}: expected sha256 {expected.sha256}, found {digest}")
 
 
 def _move_all(sizes: Mapping[str, int], move: _Move, label: str) -> None:

@@ -35,7 +35,7 @@ def ready(made, tmp_path_factory):
         source=str(made["base"].path.parent / "source"),
         dataset=str(made["prompts"].path.parent / "dataset.jsonl"),
         quick=QUICK,
-        url=made["teacher"].manifest["config"]["base_url"],
+        url=made["teacher"].manifest.config["base_url"],
     )
 
 

@@ -30,9 +30,10 @@ def test_a_component_makes_the_stages_artifact_and_notes_its_digest_and_rows(nam
     given = {key: getattr(ready, where) for key, where in inputs.items()}
     made = call(name, **given, config=config(ready))
     [output] = [each for each in vars(made).values() if isinstance(each, dsl.Artifact)]
-    artifact = load_stage(name).output.open(output.path)
-    assert output.metadata == {"digest": artifact.digest, "rows": artifact.manifest["rows"]}
-    assert artifact.manifest["stage"] == name.replace("_", "-")
+    stage = name.replace("_", "-")
+    artifact = load_stage(stage).output.open(output.path)
+    assert output.metadata == {"digest": artifact.digest, "rows": artifact.manifest.rows}
+    assert artifact.manifest.stage == stage
 
 
 def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, call, tmp_path):
@@ -40,14 +41,14 @@ def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, c
     made = call("teacher_gen", prompts=ready.prompts, config=config, shard="1/4", identity="abc")
     artifact = soda.Responses.open(made.responses.path)
     assert len(artifact) == 10
-    assert artifact.manifest["config"]["identity"] == "abc"
+    assert artifact.manifest.config["identity"] == "abc"
 
 
 @pytest.mark.slow
 def test_overrides_go_over_the_config_of_training(ready, call):
     given = {"pairs": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
     made = call("train", **given, overrides={"method": "seqkd"})
-    found = soda.Model.open(made.student.path).manifest["config"]
+    found = soda.Model.open(made.student.path).manifest.config
     assert (found["method"], found["batch_size"]) == ("seqkd", 8)
 
 
@@ -69,7 +70,7 @@ def test_eval_shows_a_page_a_summary_the_figures_and_the_right_answers(ready, ca
     inputs = {key: getattr(ready, key) for key in ("model", "base", "teacher", "pairs")}
     made = call("eval", **inputs, config=ready.quick["eval"])
     report = soda.Report.open(made.report.path)
-    assert made.report.metadata == {"digest": report.digest, "rows": report.manifest["rows"]}
+    assert made.report.metadata == {"digest": report.digest, "rows": report.manifest.rows}
     assert "ROUGE-L" in Path(made.page.path).read_text()
     assert "ROUGE-L" in Path(made.summary.path).read_text()
     assert made.metrics.metadata == report.numbers()

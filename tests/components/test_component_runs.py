@@ -60,7 +60,7 @@ def check(made, expected):
             if isinstance(what, str):
                 assert what in path.read_text()
             else:
-                assert what.open(path, verify=True).manifest["stage"] == task
+                assert what.open(path, verify=True).manifest.stage == task
 
 
 # One test a run, as a run is what takes the time.

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
+from soda.registry.registry import Registry
 from soda_components import images
 from soda_pipelines.local import start_runner
 from tests.end_to_end.test_pipeline import write_recipe
@@ -142,7 +143,7 @@ def test_the_whole_pipeline_runs_in_the_images(built, folder):
         assert done.returncode == 0, done.stdout + done.stderr
         assert teacher.asked.total() == 40
     assert "tiny version 1 is the champion" in done.stdout
-    version = folder / "registry" / "tiny" / "versions" / "1"
+    version = Registry(folder / "registry").place_of("tiny", 1).folder
     assert (version / "model" / "model.safetensors").is_file()
     assert version.stat().st_uid != 0  # nobody was root in there
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import soda
+from soda.registry.registry import Registry
 from tests.fakes.artifacts import write_dataset
 from tests.fakes.student import save_student
 from tests.fakes.teacher import fake_teacher
@@ -80,7 +81,7 @@ def test_the_whole_pipeline_registers_a_champion_and_says_where_it_is(finished):
     root, teacher, done = finished
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum(teacher.asked.values()) == 40
-    version = root / "registry" / "tiny" / "versions" / "1"
+    version = Registry(root / "registry").place_of("tiny", 1).folder
     for name in ("model/model.safetensors", "README.md", "report/report.html", "lineage.json"):
         assert (version / name).is_file() and str(version) in done.stdout
     assert (root / "registry" / "tiny" / "aliases" / "champion").read_text() == "1\n"
@@ -154,7 +155,7 @@ def test_a_failing_step_fails_the_run_with_one_line_of_its_own(tmp_path):
 def test_a_stage_as_function_command_and_component_gives_one_digest(made, tmp_path):
 
     inputs = {"teacher": made["teacher"].path, "student": made["student"].path}
-    function = soda.run("pair_build", inputs=inputs, config={}, out=tmp_path / "function")
+    function = soda.run("pair-build", inputs=inputs, config={}, out=tmp_path / "function")
     words = ["-m", "soda", "pair-build", "--out", str(tmp_path / "command")]
     for name, path in inputs.items():
         words += [f"--{name}", str(path)]

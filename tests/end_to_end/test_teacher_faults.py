@@ -51,10 +51,10 @@ def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_pa
         made = generate(prompts, tmp_path / "out", server, timeout_seconds=3)
         asked, answered = server.asked(), server.answered()
     assert [row.prompt.id for row in made.rows()] == [row.id for row in prompts.rows()]
-    assert made.manifest["facts"]["outcomes"] == {"answered": 10_000}
+    assert made.manifest.facts["outcomes"] == {"answered": 10_000}
     assert all(row.text == answer_text(row.prompt.messages[0]["content"]) for row in made.rows())
     assert set(answered.values()) == {1} and len(answered) == 10_000  # none was asked twice
-    account = made.manifest["account"]
+    account = made.manifest.account
     assert account["answered"] == 10_000
     assert sum(account["failed_attempts"].values()) == asked.total() - 10_000 > 2_000
     lost = FAULTS["hang"] + FAULTS["cut"] + FAULTS["garbage"]  # sent, and never answered well
@@ -68,7 +68,7 @@ def test_with_the_waits_of_real_life_it_is_over_in_time(tmp_path):
         begin = time.monotonic()
         made = generate(prompts, tmp_path / "out", server, Waits())
         assert time.monotonic() - begin < 60
-    assert made.manifest["facts"]["outcomes"] == {"answered": 1_000}
+    assert made.manifest.facts["outcomes"] == {"answered": 1_000}
 
 
 @pytest.mark.parametrize("kind", ["limit", "queue"])

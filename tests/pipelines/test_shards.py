@@ -33,5 +33,5 @@ def test_a_loop_over_shards_and_the_whole_after_it_ask_each_prompt_once(tmp_path
         )
         assert set(teacher.asked.values()) == {1} and teacher.asked.total() == 12
     made = Responses.open(task.output.path)
-    assert made.manifest["facts"]["outcomes"] == {"answered": 12}
+    assert made.manifest.facts["outcomes"] == {"answered": 12}
     assert len(list((tmp_path / "store" / "artifacts").glob("teacher-gen-*"))) == 4

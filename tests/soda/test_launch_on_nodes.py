@@ -1,4 +1,4 @@
-"""Training as a TrainJob: the steps before fill a store, the cluster's nodes work from it."""
+"""A stage as a process of its own, and as a TrainJob whose nodes work from a store."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from soda.artifacts.kinds import Model
-from soda.launch import launch_on_nodes, show
+from soda.launch import launch, launch_on_nodes, show
 from tests.fakes.artifacts import make_pairs
 from tests.fakes.kubernetes import fake_kubernetes, inside
 from tests.fakes.teacher import fake_teacher
@@ -79,10 +79,47 @@ def refusal(capfd, *arguments, **named):
     return capfd.readouterr().err.splitlines()[-1]
 
 
+def test_overrides_win_where_they_say_something(made, tmp_path):
+    inputs = {"teacher": made["teacher"].path, "student": made["student"].path}
+    config = {"max_prompt_tokens": 99, "max_answer_tokens": 98}
+    found = launch(
+        "pair-build",
+        inputs=inputs,
+        config=config,
+        overrides={"max_prompt_tokens": "", "max_answer_tokens": 97},
+        out=tmp_path / "out",
+    )
+    assert found.manifest.config == {"max_prompt_tokens": 99, "max_answer_tokens": 97}
+
+
+def test_a_stage_that_refuses_is_one_line_and_code_2(tmp_path, capfd):
+    with pytest.raises(SystemExit) as refused:
+        launch("prepare-prompts", inputs={}, config={"limits": 1}, out=tmp_path / "out")
+    assert refused.value.code == 2
+    assert (
+        capfd.readouterr().err == "soda: prepare-prompts.dataset: expected a value, found none"
+        " (and 1 more)\n"
+    )
+
+
+def test_what_the_store_holds_is_not_made_again(made, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("SODA_STORE", "")  # launch sets it, this sets it back
+    inputs = {"teacher": made["teacher"].path, "student": made["student"].path}
+    for name in ("one", "two"):
+        found = launch(
+            "pair-build",
+            inputs=inputs,
+            config={},
+            out=tmp_path / name,
+            store=f"file://{tmp_path}/store",
+        )
+    assert found.path == tmp_path / "two" and "nothing to do, reusing" in capfd.readouterr().err
+
+
 def test_the_nodes_train_and_the_step_finds_what_they_made(cluster, shared, tmp_path):
     made = train(shared, tmp_path / "out")
-    assert made.path == tmp_path / "out" and made.manifest["stage"] == "train"
-    assert made.manifest["inputs"]["data"] == shared["pairs"].digest
+    assert made.path == tmp_path / "out" and made.manifest.stage == "train"
+    assert made.manifest.inputs["data"] == shared["pairs"].digest
     assert made.weights_digest != shared["base"].weights_digest
     [place] = (shared["store"] / "artifacts").glob("train-*")
     assert Model.open(place, verify=True).digest == made.digest
@@ -97,7 +134,7 @@ def test_the_nodes_train_and_the_step_finds_what_they_made(cluster, shared, tmp_
 def test_a_job_that_fails_is_one_line_and_code_2(cluster, shared, tmp_path, capfd):
     line = refusal(capfd, shared, tmp_path / "out", CONFIG, tmp_path / "another-volume")
     assert line.startswith("soda: train: soda-train-") and "kubectl logs -n team" in line
-    key = shared["pairs"].manifest["key"][:16]
+    key = shared["pairs"].manifest.key[:16]
     place = tmp_path / "another-volume" / "artifacts" / f"pair-build-{key}"
     assert f"failed: soda: {place}: expected a folder with pairs, found nothing" in line
 

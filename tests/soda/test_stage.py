@@ -34,12 +34,13 @@ def test_every_stage_says_what_it_takes_and_makes(name):
     assert stage.name == name and stage.config.stage() == name
     assert issubclass(stage.output, Artifact)
     assert all(issubclass(kind, Artifact) for kinds in stage.inputs.values() for kind in kinds)
-    assert load_stage(name.replace("-", "_")).function is stage.function
+    assert stage.function.__name__ == name.replace("-", "_")
 
 
-def test_an_unknown_stage_is_refused():
-    with pytest.raises(ConfigError, match="unknown stage 'pair-biuld'; did you mean 'pair-build'"):
-        run("pair-biuld", inputs={}, config={}, out="out")
+@pytest.mark.parametrize("name", ["pair-biuld", "pair_build"])
+def test_an_unknown_stage_is_refused(name):
+    with pytest.raises(ConfigError, match=f"unknown stage '{name}'; did you mean 'pair-build'"):
+        run(name, inputs={}, config={}, out="out")
 
 
 def test_inputs_that_the_stage_does_not_know_are_refused(made, tmp_path):
@@ -65,7 +66,7 @@ def test_an_input_may_be_of_one_of_some_kinds(made):
 def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
     one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     before = contents(tmp_path / "out")
-    again = run("prepare_prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
+    again = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert again.digest == one.digest and contents(tmp_path / "out") == before
     said = f"prepare-prompts: nothing to do, reusing {one.digest[:12]}\n"
     assert capsys.readouterr().err == said

@@ -65,6 +65,8 @@ def load_quantized(folder: Path) -> Any:
         raise ModelError(
             "train.lora.quantized: expected a GPU and bitsandbytes, found one of them at most"
         )
+    import bitsandbytes  # noqa: F401 - for transformers; an import puts its version into the key
+
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

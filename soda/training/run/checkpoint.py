@@ -176,7 +176,7 @@ class Checkpoints:
         digest.append((_METRICS, storage.file_digest(unfinished / _METRICS)))
         facts = {"processes": self._processes.count, "files": dict(digest)}
         storage.write_atomically(unfinished / _FACTS, json.dumps(facts).encode())
-        storage.publish(unfinished, target)
+        storage.move_tree(unfinished, target)
         for old in sorted(self._folder.glob("checkpoint-*"))[:-_KEPT]:
             if self._best is None or old.name != self._best.name:
                 storage.remove_tree(old)

@@ -8,7 +8,8 @@ import pytest
 import soda
 from soda.artifacts.keys import code_digest, deciding, module_of, run_key
 from soda.rows import digest
-from soda.stage import STAGES, load_stage
+from soda.stage import load_stage
+from soda.stages import STAGES
 
 ROOT = Path(soda.__file__).parent
 TRAINED = {"train", "eval"}
@@ -48,7 +49,7 @@ def copy(tmp_path):
         ("student/generate.py", {"snapshot", *TRAINED}),
         ("student/chat.py", {"pair-build", *LOADED}),
         ("endpoint/client.py", {"teacher-gen", "snapshot"}),
-        ("rows.py", set(STAGES) - {"register", "compare"}),
+        ("rows.py", set(STAGES) - {"compare"}),
         ("stages/pair_build.py", {"pair-build"}),
         ("evaluation/lm_eval_runner.py", {"eval"}),
     ],
@@ -84,6 +85,8 @@ def test_packaged_data_counts_for_the_code_that_names_it(before, copy, file, sta
         ("transformers", {"pair-build", *LOADED}),
         ("lm_eval", {"eval"}),
         ("peft", {"train"}),
+        ("bitsandbytes", {"train"}),
+        ("gguf", {"import-student"}),
         ("datasets", {"prepare-prompts"}),
         ("vllm", {"snapshot"}),
         ("pydantic", set()),

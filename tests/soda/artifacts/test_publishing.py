@@ -16,7 +16,7 @@ import pytest
 import soda
 from soda import storage
 from soda.errors import ArtifactError, StorageError
-from soda.registry.remote import RemoteRegistry
+from soda.registry.registry import Registry
 from tests.fakes.artifacts import make_base, make_prompts, teacher_config
 from tests.fakes.objects import BUCKET, faulty
 from tests.fakes.teacher import echo, fake_teacher
@@ -120,8 +120,7 @@ def test_all_stages_run_from_bucket_to_bucket(
     values = {"name": "tiny", "registry": f"{bucket}/registry", "champion_if": []}
     registered = run("register", values, model="train", report="eval")
     assert registered.facts()["champion"] and registered.facts()["version"] == 1
-    registry = RemoteRegistry(f"{bucket}/registry")
-    folder = registry.version_folder("tiny", 1).removeprefix(f"{bucket}/")
+    folder = str(Registry(f"{bucket}/registry").place_of("tiny", 1)).removeprefix(f"{bucket}/")
     assert {f"{folder}/model/model.safetensors", f"{folder}/report/report.html"} <= set(
         names(bucket)
     )
@@ -238,8 +237,8 @@ def test_a_killed_run_goes_on_from_the_bucket(bucket, tmp_path, monkeypatch, mac
         assert teacher.asked.total() - 40 <= 4  # those under way
         assert before < 40
     made = soda.Responses.open(tmp_path / "out", verify=True)
-    assert made.manifest["facts"]["outcomes"] == {"answered": 40}
-    assert made.manifest["account"]["possibly_billed"] <= 4
+    assert made.manifest.facts["outcomes"] == {"answered": 40}
+    assert made.manifest.account["possibly_billed"] <= 4
     left = names(f"{bucket}/store/journal")
     assert left and not [name for name in left if "/.s" in name]
 
@@ -286,8 +285,6 @@ def test_training_goes_on_from_a_checkpoint_in_the_bucket(
         if len(saved) == 4:
             raise Died
 
-    monkeypatch.setattr("soda.artifacts.unfinished._PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("soda.artifacts.unfinished._SHARE", 1e9)
     monkeypatch.setattr(Checkpoints, "save", die_after_three)
     with pytest.raises(Died):
         soda.run("train", inputs=inputs, config=config, out=tmp_path / "out")

@@ -11,7 +11,7 @@ from soda.cli import main
 from soda.commands.notify import notify
 from soda.commands.watch import release, watch, watch_step
 from soda.errors import ConfigError, EndpointError
-from soda.registry.remote import open_registry
+from soda.registry.registry import Registry
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.teacher.fingerprint import PROBES
@@ -47,14 +47,15 @@ class Setting:
         lineage = {key: seen[key] for key in ("endpoint", "model", "fingerprint")} | other
         source = self.root / "model"
         source.mkdir(exist_ok=True)
-        registry = open_registry(self.register.registry)
+        registry = Registry(self.register.registry)
         version = registry.add(
             "tiny",
             {"model_digest": "d", "teacher": lineage},
             folders={"model": source, "report": source},
             card="card",
         )
-        registry.set_alias("tiny", "champion", version)
+        seen = registry.alias("tiny", "champion")
+        registry.move_alias("tiny", "champion", version, seen=seen)
 
     def watch(self, run="", **named):
         return watch(self.gen, self.register, store=self.store, run=run, waits=SHORT, **named)

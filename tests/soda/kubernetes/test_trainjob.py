@@ -74,7 +74,7 @@ def test_a_job_says_what_to_run_and_on_what(call, made):
     trainer = job["spec"]["trainer"]
     command = trainer["command"]
     assert command[:4] == ["torchrun", "-m", "soda", "train"]
-    key = made["pairs"].manifest["key"][:16]
+    key = made["pairs"].manifest.key[:16]
     assert command[command.index("--data") + 1] == f"/store/artifacts/pair-build-{key}"
     assert "batch_size=8" in command and "runtimePatches" not in job["spec"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (4, 2)

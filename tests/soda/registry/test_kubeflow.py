@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from soda.errors import RegistryError, SodaError
-from soda.registry.kubeflow import publish
+from soda.registry.kubeflow import register_version
 from tests.fakes.model_registry import fake_model_registry
 
 pytest.importorskip("model_registry")
@@ -40,7 +40,7 @@ def register(registry, **values):
         "author": "soda",
         **values,
     }
-    return publish(registry.url, **declared)
+    return register_version(registry.url, **declared)
 
 
 def refused(registry, **values):
@@ -158,11 +158,13 @@ def test_a_refusal_of_the_server_is_one_line(registry, status):
 
 def test_an_unreachable_registry_is_one_line(registry):
     with pytest.raises(RegistryError, match=r":9: student version 3: expected an answer"):
-        publish(
+        register_version(
             "http://127.0.0.1:9", name="student", version="3", uri="x", lineage=LINEAGE, author="a"
         )
     with pytest.raises(RegistryError, match="expected http:// or https://, found 'registry:8080'"):
-        publish("registry:8080", name="s", version="3", uri="x", lineage=LINEAGE, author="a")
+        register_version(
+            "registry:8080", name="s", version="3", uri="x", lineage=LINEAGE, author="a"
+        )
 
 
 def test_an_older_server_is_named_as_the_reason(registry):
@@ -192,10 +194,10 @@ def test_the_clients_logging_is_not_ours(registry):
 def test_without_the_package_the_refusal_says_what_to_install():
     code = (
         "import sys\nsys.modules['model_registry'] = None\n"
-        "from soda.registry.kubeflow import publish\n"
+        "from soda.registry.kubeflow import register_version\n"
         "from soda.errors import RegistryError\n"
-        "try: publish('http://x', name='s', version='1', uri='u', lineage={'model_digest': 'd'},"
-        " author='a')\nexcept RegistryError as error: print(error)"
+        "try: register_version('http://x', name='s', version='1', uri='u', author='a',"
+        " lineage={'model_digest': 'd'})\nexcept RegistryError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "expected the package model-registry" in done.stdout

@@ -38,7 +38,7 @@ def test_a_folder_is_brought_in_and_loads(tmp_path, source):
     AutoModelForCausalLM.from_pretrained(model.path)
     assert AutoTokenizer.from_pretrained(model.path).chat_template
     assert not list(model.path.glob("*.py")) and not list(model.path.glob("*.bin"))
-    assert model.manifest["facts"]["end_of_turn"] == "<|im_end|>"
+    assert model.manifest.facts["end_of_turn"] == "<|im_end|>"
 
 
 def test_the_same_folder_elsewhere_gives_the_same_digest(tmp_path, source):
@@ -121,7 +121,7 @@ def test_a_gguf_becomes_safetensors(tmp_path, source):
     loaded = AutoModelForCausalLM.from_pretrained(model.path)
     embedding = loaded.get_input_embeddings().weight.detach().float().numpy()
     np.testing.assert_allclose(embedding, weights["model.embed_tokens.weight"], atol=1e-2)
-    assert model.manifest["facts"]["end_of_turn"] == "<|im_end|>"
+    assert model.manifest.facts["end_of_turn"] == "<|im_end|>"
 
     whole = (tmp_path / "tiny.gguf").read_bytes()
     for size in (4, 2000, len(whole) - 5000):  # in the header, the tokenizer, the weights

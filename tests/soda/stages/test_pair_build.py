@@ -81,7 +81,7 @@ def test_what_cannot_teach_is_dropped_with_its_reason(made, tmp_path):
     kept = {pair.id: pair for pair in pairs.rows("train")}
     assert set(kept) == {"p0", "p9"}
     assert kept["p0"].rejected_stopped and not kept["p9"].rejected_stopped
-    assert len(pairs) + sum(pairs.manifest["drops"].values()) == len(student)
+    assert len(pairs) + sum(pairs.manifest.drops.values()) == len(student)
 
 
 def test_the_first_of_several_answers_that_makes_a_pair_is_taken(made, tmp_path):
@@ -102,7 +102,7 @@ def test_the_first_of_several_answers_that_makes_a_pair_is_taken(made, tmp_path)
     pairs = build(theirs, Responses.open(tmp_path / "student"), tmp_path / "pairs")
     rejected = {pair.id: pair.rejected[0]["content"] for pair in pairs.rows("train")}
     assert rejected == {"p0": "mine", "p1": "first"}
-    assert pairs.manifest["drops"] == {"student_empty": 1}
+    assert pairs.manifest.drops == {"student_empty": 1}
 
 
 def test_failed_students_and_answers_to_another_prompt_are_dropped(made, tmp_path):

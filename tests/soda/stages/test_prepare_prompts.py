@@ -37,8 +37,8 @@ def test_rows_out_and_drops_add_up_to_rows_in(tmp_path):
     rows = [{"prompt": "a"}, {"prompt": "a"}, {"prompt": " "}, {"prompt": "b"}]
     rows += [{"messages": only_system}, {"prompt": None}]
     made = prepare(tmp_path, rows)
-    assert made.manifest["drops"] == {"duplicate": 1, "empty_prompt": 3}
-    assert len(made) + sum(made.manifest["drops"].values()) == len(rows)
+    assert made.manifest.drops == {"duplicate": 1, "empty_prompt": 3}
+    assert len(made) + sum(made.manifest.drops.values()) == len(rows)
     drops = (made.path / "drops.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in drops].count("duplicate") == 1
 
@@ -76,7 +76,7 @@ def test_csv_cells_are_text_as_they_stand(tmp_path):
         ("02", "None", None),
         ("03", "12", "NA"),
     ]
-    assert made.manifest["drops"] == {"empty_prompt": 1}
+    assert made.manifest.drops == {"empty_prompt": 1}
 
 
 def test_chat_messages_in_a_table(tmp_path):
@@ -93,7 +93,7 @@ def test_limit_takes_the_first_rows(tmp_path):
     rows = [{"prompt": "a"}, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]
     made = prepare(tmp_path, rows, limit=3.0)  # Kubeflow's 3
     assert [row.messages[0]["content"] for row in made.rows()] == ["a", "b"]
-    assert made.manifest["config"]["limit"] == 3
+    assert made.manifest.config["limit"] == 3
 
 
 def test_a_system_prompt_is_put_in_where_there_is_none(tmp_path):

@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 import soda
 from soda.artifacts.kinds import Registration, Report
 from soda.errors import ConfigError
-from soda.registry.local import Registry
+from soda.registry.registry import Registry
 from soda.stages.eval import EvalConfig
 from tests.fakes.student import save_student
 
@@ -59,19 +57,22 @@ def register(tmp_path, model, report, out="out", **config):
     return soda.run("register", inputs=inputs, config=config, out=tmp_path / out).facts()
 
 
+def version(tmp_path, number, name="tiny"):
+    return Registry(tmp_path / "registry").place_of(name, number).folder
+
+
 def test_a_model_is_registered_once_with_card_and_lineage(models, tmp_path):
     report = make_report(tmp_path / "report")
     assert register(tmp_path, models[0], report)["version"] == 1
     assert register(tmp_path, models[1], report, "b")["version"] == 2
     assert register(tmp_path, models[0], report, "c")["version"] == 1
-    folder = Path(Registry(tmp_path / "registry").version_folder("tiny", 2))
+    folder = version(tmp_path, 2)
     lineage = json.loads((folder / "lineage.json").read_text())
     assert lineage["model_digest"] == models[1].digest
     assert lineage["teacher"]["model"] == "big-1"
     card = (folder / "README.md").read_text()
     assert "| ROUGE-L | 0.200 | 0.700 | +0.500 (+0.400 to +0.600) |" in card and "DPO" in card
     assert not any(path.stat().st_mode & 0o222 for path in folder.rglob("*") if path.is_file())
-    assert not list((tmp_path / "registry" / "tiny").glob(".adding*"))
 
 
 def test_the_same_command_again_is_no_change(models, tmp_path):
@@ -79,7 +80,7 @@ def test_the_same_command_again_is_no_change(models, tmp_path):
     first = register(tmp_path, models[0], report)
     assert register(tmp_path, models[0], report) == first
     versions = tmp_path / "registry" / "tiny" / "versions"
-    assert [path.name for path in versions.iterdir()] == ["1"]
+    assert [path.name for path in versions.glob("*")] == [".soda-lock", "1.json"]
 
 
 def test_the_report_is_the_versions_own_and_models_of_two_names_do_not_mix(models, tmp_path):
@@ -87,7 +88,7 @@ def test_the_report_is_the_versions_own_and_models_of_two_names_do_not_mix(model
     assert register(tmp_path, models[0], report, "a", name="one")["version"] == 1
     assert register(tmp_path, models[1], report, "b", name="two")["version"] == 1
     for name in ("one", "two"):
-        folder = tmp_path / "registry" / name / "versions" / "1"
+        folder = version(tmp_path, 1, name)
         assert Report.open(folder / "report", verify=True).digest == report.digest
 
 
@@ -95,7 +96,7 @@ def test_a_registered_version_loads(models, tmp_path):
     from transformers import AutoModelForCausalLM
 
     register(tmp_path, models[0], make_report(tmp_path / "report"))
-    AutoModelForCausalLM.from_pretrained(tmp_path / "registry/tiny/versions/1/model")
+    AutoModelForCausalLM.from_pretrained(version(tmp_path, 1) / "model")
 
 
 def test_the_champion_moves_only_for_a_report_that_passes(models, tmp_path):
@@ -137,20 +138,5 @@ def test_two_processes_at_once_register_both_models(models, tmp_path):
     facts = [Registration.open(tmp_path / str(number)).facts() for number in range(2)]
     assert {fact["version"] for fact in facts} == {1, 2}
     for model, fact in zip(models, facts, strict=True):
-        folder = Path(Registry(tmp_path / "registry").version_folder("tiny", fact["version"]))
+        folder = version(tmp_path, fact["version"])
         assert json.loads((folder / "lineage.json").read_text())["model_digest"] == model.digest
-
-
-def test_two_who_register_at_once_get_different_versions(tmp_path):
-    registry = Registry(tmp_path / "registry")
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "file").write_text("x")
-
-    def add(number):
-        folders = {"model": source, "report": source}
-        return registry.add("tiny", {"model_digest": f"d{number}"}, folders=folders, card="card")
-
-    with ThreadPoolExecutor(8) as pool:
-        versions = list(pool.map(add, range(8)))
-    assert sorted(versions) == list(range(1, 9))

@@ -23,7 +23,7 @@ def snapshot(made, out, **config):
 def test_every_prompt_gets_one_answer_in_its_place(made):
     student = made["student"]
     assert [row.prompt for row in student.rows()] == list(made["prompts"].rows())
-    facts = student.manifest["facts"]
+    facts = student.manifest.facts
     assert sum(facts["outcomes"].values()) == len(student)
     assert facts["student"]["weights_digest"] == made["base"].weights_digest
     assert facts["student"]["sampling"]["temperature"] == 0.7

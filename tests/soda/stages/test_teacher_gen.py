@@ -92,7 +92,7 @@ def test_every_prompt_ends_as_one_row_in_order_and_is_counted(prompts, tmp_path)
         "context_length_exceeded: too long",
         None,
     ]
-    facts = made.manifest["facts"]
+    facts = made.manifest.facts
     assert facts["outcomes"] == {"answered": COUNT - 4} | dict.fromkeys(ends, 1)
     assert facts["teacher"]["served"] == ["fake-1"] and len(made) == COUNT
     assert set(teacher.asked.values()) == {1}
@@ -152,10 +152,10 @@ def test_the_environment_wins_over_the_recipe_and_is_recorded(prompts, tmp_path,
         monkeypatch.setenv("SODA_TEACHER_BASE_URL", teacher.url)
         monkeypatch.setenv("SODA_TEACHER_MODEL", "biggest")
         made = generate(prompts, tmp_path / "out", config("http://127.0.0.1:1/v1"))
-    for place in (made.manifest["config"], made.manifest["facts"]["teacher"]):
+    for place in (made.manifest.config, made.manifest.facts["teacher"]):
         assert place["model"] == "biggest"
-    assert made.manifest["config"]["base_url"] == teacher.url
-    assert made.manifest["facts"]["teacher"]["endpoint"] == teacher.url
+    assert made.manifest.config["base_url"] == teacher.url
+    assert made.manifest.facts["teacher"]["endpoint"] == teacher.url
 
 
 # --- shards, money, the teacher's fingerprint
@@ -224,11 +224,11 @@ def test_what_it_cost_is_in_the_manifest_and_makes_no_other_artifact(prompts, tm
         one = generate(prompts, tmp_path / "one", config(teacher, **priced))
         two = generate(prompts, tmp_path / "two", config(teacher))
     tokens = sum(row.tokens for row in one.rows())
-    account = one.manifest["account"]
+    account = one.manifest.account
     probes = (12 * 5 + 10 * 12 * 3) / 1e6  # five tokens in and three out, each
     assert account["usd"] == pytest.approx((COUNT * 5 + 10 * tokens) / 1e6 + probes)
     assert account["answered"] == COUNT and account["possibly_billed"] == 0
-    assert two.manifest["account"]["answered"] == 0 and one.digest == two.digest
+    assert two.manifest.account["answered"] == 0 and one.digest == two.digest
 
 
 def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsys):
@@ -239,7 +239,7 @@ def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsy
         teacher.says = "another model's answer"
         generate(prompts, tmp_path / "c", config(teacher, shard="3/3"))
     assert "the teacher has changed since its earlier answers" in capsys.readouterr().err
-    fingerprint = made.manifest["account"]["fingerprint"]
+    fingerprint = made.manifest.account["fingerprint"]
     assert fingerprint["model"] == "fake-1" and fingerprint["fingerprint"] == "fp"
     assert fingerprint["answers"] == [["a probe's answer"] * 2] * 6
     assert set(teacher.probed.values()) == {6}
@@ -297,8 +297,8 @@ def falling_back(body, times):
 def test_another_model_in_the_place_of_the_asked_one_is_said(prompts, tmp_path, capsys):
     with fake_teacher(falling_back) as teacher:
         made = generate(prompts, tmp_path / "out", config(teacher))
-    assert made.manifest["facts"]["teacher"]["served"] == ["big", "small"]
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["teacher"]["served"] == ["big", "small"]
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert capsys.readouterr().err.count("asked for 'big', and 'small' answers") == 1
 
 
@@ -311,7 +311,7 @@ def test_another_model_is_not_taken_where_the_recipe_says_so(prompts, tmp_path):
         assert [row.outcome for row in made.rows()][:4] == ["failed", *["answered"] * 2, "failed"]
         assert next(made.rows()).detail == "served by 'small', asked for 'big'"
         anybody = generate(prompts, tmp_path / "any", {**values, "served": "any"})
-        assert anybody.manifest["facts"]["outcomes"] == {"answered": COUNT}
+        assert anybody.manifest.facts["outcomes"] == {"answered": COUNT}
     assert all(teacher.asked[f"Say {word}."] for word in ("sky 0", "sea 1"))
 
 
@@ -332,7 +332,7 @@ def test_a_query_stays_in_its_place(prompts, tmp_path):
         values = config(teacher, base_url=f"{teacher.url}/?api-version=2024-10-21")
         made = generate(prompts, tmp_path / "out", values)
         assert set(teacher.paths) == {"/v1/chat/completions?api-version=2024-10-21"}
-    assert made.manifest["config"]["base_url"] == f"{teacher.url}?api-version=2024-10-21"
+    assert made.manifest.config["base_url"] == f"{teacher.url}?api-version=2024-10-21"
 
 
 def test_headers_come_from_the_environment_and_are_nowhere_on_the_disk(
@@ -382,7 +382,7 @@ def test_an_account_that_is_closed_half_way_makes_no_refusal_final(prompts, tmp_
             generate(prompts, tmp_path / "out", values)
         closed["after"] = 99
         made = generate(prompts, tmp_path / "out", values)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
 
 
 def test_an_answer_of_unknown_end_is_no_chosen_one(prompts, tmp_path):
@@ -415,7 +415,7 @@ def test_what_usage_says_wrongly_makes_no_money_wrong(prompts, tmp_path):
         made = generate(prompts, tmp_path / "out", config(teacher, **values))
     tokens = [row.tokens for row in made.rows()]
     assert tokens[:3] == [None] * 3
-    assert made.manifest["account"]["usd"] == 3 * 100 + sum(tokens[3:])
+    assert made.manifest.account["usd"] == 3 * 100 + sum(tokens[3:])
 
 
 # --- what it survives
@@ -518,7 +518,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(prompts, tmp_path):
         assert ran.returncode == 2 and "expected to write, found: File too large" in ran.stderr
         assert "Traceback" not in ran.stderr and not (tmp_path / "out").exists()
         made = generate(prompts, tmp_path / "out", config(teacher))
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert {row.text for row in made.rows()} == {"long " * 300}
 
 
@@ -531,7 +531,7 @@ def test_few_unanswered_prompts_are_recorded_and_not_kept(prompts, tmp_path):
         again = generate(prompts, tmp_path / "b", config(teacher, max_failed_share=2 / COUNT))
     assert [row.outcome for row in made.rows()] == ["failed"] * 2 + ["answered"] * (COUNT - 2)
     assert next(made.rows()).detail == "503 busy"
-    assert again.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert again.manifest.facts["outcomes"] == {"answered": COUNT}
 
 
 def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
@@ -654,7 +654,7 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
     assert (ran.returncode, stopped.returncode) == (0, 2), ran.stderr + stopped.stderr
     assert set(teacher.keys + strict.keys) == {f"Bearer {SECRET}"}
     made = soda.Responses.open(tmp_path / "out")
-    assert made.manifest["facts"]["outcomes"] == {
+    assert made.manifest.facts["outcomes"] == {
         "answered": COUNT - 2,
         "failed": 1,
         "refused": 1,
@@ -687,8 +687,8 @@ def test_given_answers_need_no_teacher_and_missing_ones_are_failed(prompts, text
     found = list(made.rows())
     assert [row.text for row in found] == ["zero", "one", "two"] + [""] * (COUNT - 3)
     assert found[3].detail == "not among the supplied answers"
-    assert made.manifest["facts"]["outcomes"] == {"answered": 3, "failed": COUNT - 3}
-    assert made.manifest["facts"]["teacher"]["model"] == "gpt-x"
+    assert made.manifest.facts["outcomes"] == {"answered": 3, "failed": COUNT - 3}
+    assert made.manifest.facts["teacher"]["model"] == "gpt-x"
 
 
 def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
@@ -708,7 +708,7 @@ def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
     assert [row.outcome for row in found[:3]] == ["answered", "truncated", "answered"]
     assert [row.text for row in found[:2]] == ["zero", "on"]
     assert set(teacher.asked) == set(texts[2:])
-    assert made.manifest["facts"]["teacher"]["served"] == ["fake-1", "gpt-x"]
+    assert made.manifest.facts["teacher"]["served"] == ["fake-1", "gpt-x"]
 
 
 def test_supplied_answers_that_belong_to_nothing_stop_the_run_before_it_is_paid_for(

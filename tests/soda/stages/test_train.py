@@ -83,7 +83,7 @@ def test_the_output_loads_with_from_pretrained_and_differs_from_the_base(made, t
 def test_the_warm_up_needs_the_teacher_s_answers_alone_and_is_seqkd_s_student(warmed, tmp_path):
     model = warmed["warmed"]
     assert losses(model, "sft")[-1] < losses(model, "sft")[0] - 0.5
-    assert model.manifest["inputs"] == {
+    assert model.manifest.inputs == {
         "data": warmed["teacher"].digest, "model": warmed["base"].digest,
     }  # fmt: skip
     seqkd = train(warmed, tmp_path / "seqkd", data="teacher", **SFT)
@@ -94,7 +94,7 @@ def test_dpo_trains_the_warmed_up_student_against_itself(warmed, tmp_path):
     model = train(warmed, tmp_path / "model", model="warmed")
     assert losses(model)[0] == pytest.approx(0.6931, abs=1e-4)
     assert losses(model)[-1] < losses(model)[0]
-    assert model.manifest["inputs"]["model"] == warmed["warmed"].digest
+    assert model.manifest.inputs["model"] == warmed["warmed"].digest
     warm_up, dpo = model.trainings
     assert dpo["starts_from"] == warm_up["weights_digest"] == warmed["warmed"].weights_digest
     assert warm_up["starts_from"] == warmed["base"].weights_digest == model.base_weights_digest
@@ -106,9 +106,7 @@ def test_dpo_trains_the_warmed_up_student_against_itself(warmed, tmp_path):
 
 def test_the_rejected_answers_stay_those_of_the_untouched_student(warmed):
     snapshot = warmed["student"]
-    assert snapshot.manifest["facts"]["student"]["weights_digest"] == (
-        warmed["base"].weights_digest
-    )
+    assert snapshot.manifest.facts["student"]["weights_digest"] == (warmed["base"].weights_digest)
     texts = {row.prompt.id: row.text for row in snapshot.rows()}
     rejected = {row.id: row.rejected[0]["content"] for row in warmed["pairs"].rows("train")}
     assert rejected and all(texts[key] == text for key, text in rejected.items())
@@ -140,8 +138,8 @@ def test_no_epochs_hand_the_model_on_as_it_is(warmed, tmp_path, method):
     data = "pairs" if method == "dpo" else "teacher"
     model = train(warmed, tmp_path / "model", data=data, model="warmed", method=method, epochs=0)
     before = warmed["warmed"].manifest
-    assert model.manifest["files"] == before["files"]
-    assert model.manifest["facts"] == before["facts"]  # DPO with 0 epochs is SeqKD
+    assert model.manifest.files == before.files
+    assert model.manifest.facts == before.facts  # DPO with 0 epochs is SeqKD
 
 
 def test_dpo_on_answers_alone_is_refused(made, tmp_path):
@@ -165,14 +163,14 @@ def test_dropped_rows_are_counted_and_listed(made, tmp_path):
     limit = max(map(len, rows.examples)) - 1
     model = train(made, tmp_path / "model", data="teacher", **{**SFT, "max_tokens": limit})
     over = [one.id for one in rows.examples + rows.validation if len(one) > limit]
-    assert model.manifest["drops"] == {"too_long": len(over)}
+    assert model.manifest.drops == {"too_long": len(over)}
     (training,) = model.trainings
     kept = training["train_rows"] + training["validation_rows"]
     assert kept + len(over) == len(rows.examples) + len(rows.validation)
     text = (model.path / "drops.jsonl").read_text()
     assert {json.loads(line)["id"] for line in text.splitlines()} == set(over)
     again = train({**made, "it": model}, tmp_path / "again", model="it")
-    assert again.manifest["drops"] == {}  # of this training, not of the one before
+    assert again.manifest.drops == {}  # of this training, not of the one before
 
 
 def test_accumulation_1x8_equals_8x1(made, tmp_path):

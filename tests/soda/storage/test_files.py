@@ -100,9 +100,9 @@ def test_a_folder_is_moved_whole_and_never_over_another(tmp_path, disk, target):
     for text in ("first", "second"):
         (tmp_path / text).mkdir()
         (tmp_path / text / "file").write_text(text)
-    storage.publish(tmp_path / "first", target)
+    storage.move_tree(tmp_path / "first", target)
     with pytest.raises(StorageError, match="expected nothing there, found a file or folder"):
-        storage.publish(tmp_path / "second", target)
+        storage.move_tree(tmp_path / "second", target)
     assert (target / "file").read_text() == "first" and not (tmp_path / "first").exists()
     assert (tmp_path / "second" / "file").exists()
     assert not list(target.parent.glob(".target*"))

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -241,26 +240,3 @@ def test_an_endpoint_that_is_not_there_is_one_line(cloud, scheme, monkeypatch):
         Place.of(f"{scheme}://bucket/a").open().read("a")
     one_line(refusal, f"{scheme}://bucket/a", "expected an answer")
     assert "secret" not in str(refusal.value)
-
-
-def test_no_credentials_are_one_line(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "GOOGLE_", "STORAGE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(StorageError, match="gs://bucket: expected an answer, found"):
-        Place.of("gs://bucket").open()
-    with pytest.raises(StorageError, match=r"s3://bucket/a: .* Unable to locate credentials"):
-        Place.of("s3://bucket").open().read("a")
-
-
-@pytest.mark.parametrize(
-    ("location", "library", "extra"),
-    [("gs://bucket", "google.cloud", "cpu"), ("s3://bucket", "boto3", "s3")],
-)
-def test_a_missing_library_is_named_with_its_extra(location, library, extra, monkeypatch):
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(StorageError, match=rf"pip install 'soda-distill\[{extra}\]'"):
-        Place.of(location).open()

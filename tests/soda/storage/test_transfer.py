@@ -1,12 +1,13 @@
 """Whole folders to a store and back, verified; single files from anywhere."""
 
+import dataclasses
 import hashlib
 import os
 
 import pytest
 
 from soda.errors import StorageError
-from soda.storage import Place, download_tree, upload_tree
+from soda.storage import Content, Place, download_tree, upload_tree
 
 
 @pytest.fixture
@@ -22,10 +23,7 @@ def folder(tmp_path):
 
 def manifest(folder):
     return {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
+        path.relative_to(folder).as_posix(): Content.of(path)
         for path in folder.rglob("*")
         if path.is_file()
     }
@@ -63,7 +61,7 @@ def test_another_file_than_the_manifest_says_is_refused(
     (folder / "sub" / "weights").unlink()
     upload_tree(folder, store, "a", label="upload")
     files = manifest(folder)
-    files["rows.jsonl"][fact] = value
+    files["rows.jsonl"] = dataclasses.replace(files["rows.jsonl"], **{fact: value})
     with pytest.raises(StorageError, match=f"{store.url}/a/rows.jsonl: {found}"):
         download_tree(store, "a", files, tmp_path / "back", label="download")
     assert "rows.jsonl" not in [path.name for path in (tmp_path / "back").iterdir()]
@@ -73,7 +71,7 @@ def test_another_file_than_the_manifest_says_is_refused(
 def test_a_manifest_cannot_write_elsewhere(tmp_path):
     store = Place.of(tmp_path / "store").open()
     store.write("evil", b"x")
-    files = {"../evil": {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
+    files = {"../evil": Content(1, hashlib.sha256(b"x").hexdigest())}
     with pytest.raises(StorageError, match="expected a relative name"):
         download_tree(store, "", files, tmp_path / "back", label="download")
     assert not (tmp_path / "evil").exists()
