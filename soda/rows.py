@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator
 
 __all__ = [
+    "Expected",
     "Message",
     "Outcome",
     "Pair",
@@ -25,9 +26,18 @@ __all__ = [
 ]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+# Soft hyphens, joiners, marks of direction, variation selectors: nobody sees them.
+_UNSEEN = dict.fromkeys(
+    (
+        *(0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F)),
+        *(*range(0x2060, 0x206A), *range(0xFE00, 0xFE10)),
+    )
+)
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Split = Literal["train", "validation", "test"]
+# A short right answer, where one is known: text, a number, or alternatives; never empty.
+Expected = str | int | float | list[str | int | float]
 
 # How an answer ended. `answered`: the model stopped by itself. `truncated`: it hit the token limit.
 # `refused`: the API withheld it. `empty`: nothing but white space. `failed`: no answer was had.
@@ -62,8 +72,12 @@ def digest(value: Any) -> str:
 
 
 def normalized(text: str) -> str:
-    """Return a text as it is compared: whatever its case, white space and width of characters."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text as it is compared: whatever its case, white space and width of characters.
+
+    Unicode's NFKC_Casefold: a case fold can leave what NFKC would compose, so NFKC comes twice.
+    """
+    folded = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ class Prompt:
     id: str
     messages: list[Message]
     split: Split
-    expected: str | None = None  # a short string that a right answer holds, where one is known
+    expected: Expected | None = None  # what a right answer holds, where it is known
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -25,8 +25,9 @@ LAYERS = [
     {"student"},
     {"endpoint"},
     {"artifacts"},
+    {"dataset"},
     {"storage"},
-    {"rows", "progress", "config", "statistics"},
+    {"rows", "words", "expected", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
@@ -12,10 +13,11 @@ from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.config import Config
 from soda.endpoint.address import Address
-from soda.progress import progress
+from soda.errors import DataError
+from soda.progress import progress, say
 from soda.rows import Outcome, Prompt, Response, Shard, part_of
 from soda.storage import Place
-from soda.student.chat import ChatFormat
+from soda.student.chat import ChatError, ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling
 
@@ -67,9 +69,8 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
     """
     chat = ChatFormat.load(model.path)
     rows = list(prompts.rows())
-    ids = {row.id: chat.prompt_ids(row.messages) for row in rows}
-    asked = [row for row in rows if len(ids[row.id]) <= config.max_prompt_tokens]
-    groups = _groups([row.id for row in asked], ids, config)
+    ids, unasked = _prompt_ids(rows, chat, config)
+    groups = _groups(list(ids), ids, config)
     with Responses.create(
         out, config=config, inputs={"prompts": prompts, "model": model}
     ) as writer:
@@ -80,11 +81,10 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
         for group in _answered(groups, ids, kept, lambda: _engine(model, chat, config), config):
             answers |= group
         for row in rows:
-            too_long = (
-                part_of(config.shard).start == 0 and len(ids[row.id]) > config.max_prompt_tokens
-            )
-            if row.id in answers or too_long:
-                first, *spares = answers.get(row.id, [None])
+            if row.id in unasked and part_of(config.shard).start == 0:
+                Responses.write(writer, Response(row, "", "failed", detail=unasked[row.id]))
+            if row.id in answers:
+                first, *spares = answers[row.id]
                 Responses.write(writer, _response(row, first))
                 for spare in spares:
                     writer.write(Responses.SAMPLES, _response(row, spare).to_json())
@@ -95,6 +95,34 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
             "sampling": config.model_dump(exclude={"shard"}),
         }
     return Responses.open(out)
+
+
+def _prompt_ids(
+    rows: list[Prompt], chat: ChatFormat, config: SnapshotConfig
+) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Return the ids of the prompts that are asked, and why others are not, by the prompt's id.
+
+    All are tried before the model is loaded: a template may refuse a system turn, or two of a user.
+    """
+    ids: dict[str, list[int]] = {}
+    unasked: dict[str, str] = {}
+    for row in rows:
+        try:
+            found = chat.prompt_ids(row.messages)
+        except ChatError as error:
+            unasked[row.id] = f"{error.reason}: {error}"
+            continue
+        if len(found) <= config.max_prompt_tokens:
+            ids[row.id] = found
+        else:
+            unasked[row.id] = "prompt_too_long"
+    reasons = Counter(why.partition(":")[0] for why in unasked.values())
+    for reason, count in reasons.items():
+        say(f"snapshot: {count} of {len(rows)} prompts are not asked: {reason}")
+    if rows and reasons["template_refused"] == len(rows):
+        first = next(iter(unasked.values()))
+        raise DataError(f"snapshot: expected prompts, found none that can be asked: {first}")
+    return ids, unasked
 
 
 def _groups(
@@ -162,9 +190,7 @@ def _unpacked(data: bytes) -> dict[str, list[Answer]]:
     return {name: [Answer(**values) for values in answers] for name, answers in groups}
 
 
-def _response(row: Prompt, answer: Answer | None) -> Response:
-    if answer is None:
-        return Response(row, "", "failed", detail="prompt_too_long")
+def _response(row: Prompt, answer: Answer) -> Response:
     if answer.problem:
         return Response(row, "", "failed", detail=answer.problem)
     outcome: Outcome = "answered" if answer.stopped else "truncated"

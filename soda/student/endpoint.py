@@ -56,7 +56,7 @@ class _Server:
         if found.outcome not in ("answered", "truncated", "empty"):
             return Answer("", False, 0, found.detail or found.outcome)
         text, stopped = found.text.strip(), found.outcome != "truncated"
-        counted = len(self.chat.answer_ids(text, stopped=stopped))
+        counted = self.chat.count(text) + stopped
         return Answer(text, stopped, counted if found.tokens is None else found.tokens)
 
 

@@ -9,6 +9,7 @@ from soda.errors import ModelError
 from soda.student.chat import ChatFormat
 from soda.student.endpoint import ask_endpoint
 from soda.student.generate import Answer, Sampling, Seeds, load_model, sample_ids, seed_of, stop_ids
+from soda.student.weights import check_weights
 
 __all__ = ["Engine", "endpoint_engine", "transformers_engine", "vllm_engine"]
 
@@ -55,6 +56,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
         raise ModelError(
             "snapshot.engine: expected the package vllm; install soda-distill[vllm]"
         ) from error
+    check_weights(folder)
     model = LLM(model=str(folder), enable_prefix_caching=True, seed=sampling.seed)
 
     def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:

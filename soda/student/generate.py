@@ -1,16 +1,15 @@
 """Answers of a local student: to many prompts at once, greedy or sampled."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
-from soda.rows import normalized
 from soda.student.chat import ChatFormat
 from soda.student.continuous import Draws, continuous, left_padded
 from soda.student.weights import load_causal_lm
+from soda.words import repeats
 
 __all__ = [
     "Answer",
@@ -44,10 +43,8 @@ class Answer:
 
     @property
     def repeats(self) -> bool:
-        """Whether it goes in circles: some run of four words stands in it three times."""
-        words = normalized(self.text).split()
-        runs = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-        return bool(runs) and max(runs.values()) >= 3
+        """Whether it goes in circles."""
+        return repeats(self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,22 +82,27 @@ def tokenizer(name: str = "smollm2") -> Any:
     return made
 
 
-def save_student(folder: Path, name: str = "smollm2", *, seed: int = 0) -> Path:
+def save_student(
+    folder: Path, name: str = "smollm2", *, seed: int = 0, tied: bool = True, **sizes: int
+) -> Path:
     """Write a model folder that `import-student` takes: safetensors, tokenizer, template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     words = tokenizer(name)
+    usual = {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
     config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
+        **{**usual, **sizes},
+        tie_word_embeddings=tied,
         bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.fakes.image_registry import fake_images
 from tests.fakes.kubernetes import a_node, a_quota, fake_kubernetes, inside
 from tests.fakes.listing_teacher import listing_teacher
 from tests.fakes.objects import BUCKET, faulty
+from tests.fakes.student import save_student
 
 KEY = "canary-0b52"
 
@@ -41,10 +43,7 @@ def teacher(monkeypatch):
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("student")
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(b"nobody looks at the weights")
-    return folder
+    return save_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_where_all_is_well_every_check_says_what_it_found(recipe, teacher, tmp_p
     }
     assert found["recipe"].found == "3 stages"
     assert found["teacher"].found == f"big at {teacher.url}: listed, with a key"
-    assert found["student"].found == "llama"
+    assert found["student"].found == "llama; 20 tensors"
     refuse_failures(list(found.values()))
     assert teacher.calls == ["GET /v1/models", "POST /v1/chat/completions"]
 
@@ -188,13 +187,15 @@ def test_a_student_without_safetensors_fails(recipe, student, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"x")
     found = checked(only(recipe, "import-student", source=str(folder)))["student"]
     assert found.outcome == "failed"
-    assert found.found == f"{folder}: expected safetensors weights, found no such file"
+    assert found.found == (
+        f"{folder}: expected safetensors weights, found only pickled ones: pytorch_model.bin"
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (None, "expected config.json, found no such file"),
+        (None, "expected config.json, found: No such file"),
         ("{", "expected config.json in JSON"),
         ("[]", "expected an object in config.json"),
         ('{"model_type": "t5"}', "expected a causal language model, found 't5'"),
@@ -248,20 +249,43 @@ def test_a_hub_out_of_reach_fails(tmp_path):
     assert "| ✗ | student | a/b: expected a hub model, found: " in done.stdout
 
 
+def test_a_student_whose_tensors_are_not_all_there_fails(student, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(student, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors")
+    found = checked({"import-student": {"source": str(folder)}})["student"]
+    assert found.outcome == "failed" and "found none for model.norm.weight" in found.found
+
+
 def test_a_gguf_file_is_only_measured(tmp_path):
     path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + bytes(3 * 2**20))
+    found = checked({"import-student": {"source": str(path)}})["student"]
+    assert (found.outcome, found.found) == ("ok", "GGUF, 3 MiB")
     path.write_bytes(bytes(3 * 2**20))
     found = checked({"import-student": {"source": str(path)}})["student"]
-    assert (found.outcome, found.found) == ("ok", "a file of 3 MiB")
+    assert found.outcome == "failed" and "expected a GGUF file" in found.found
+    path.rename(tmp_path / "model-00001-of-00002.gguf")
+    values = {"source": str(tmp_path / "model-00001-of-00002.gguf")}
+    assert (
+        "found no model-00002-of-00002.gguf" in checked({"import-student": values})["recipe"].found
+    )
 
 
 def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, tmp_path):
     store = storage.Place.of(place).open()
-    store.write("config.json", (student / "config.json").read_bytes())
-    store.write("model.safetensors", b"not looked at")
+    for path in student.iterdir():
+        store.write(path.name, path.read_bytes())
     values = {"source": place, "source_digest": "0" * 64}
-    assert checked({"import-student": values})["student"].found == "llama"
+    assert checked({"import-student": values})["student"].found == "llama; 20 tensors"
     assert not list(tmp_path.rglob("scratch/**/*.safetensors"))
+    header = (student / "model.safetensors").read_bytes()
+    store.write("model.safetensors", header.replace(b"model.norm.weight", b"model.nose.weight"))
+    assert "found none for model.norm" in checked({"import-student": values})["student"].found
 
 
 def test_a_place_that_can_be_written_to_is_as_it_was(place):

@@ -10,9 +10,13 @@ import time
 import pytest
 
 import soda
-from soda.errors import ConfigError
+from soda.artifacts.kinds import Responses
+from soda.errors import ConfigError, DataError
+from soda.rows import Response
+from soda.stages.pair_build import PairBuildConfig
 from soda.student.chat import ChatFormat
 from tests.fakes.artifacts import make_prompts
+from tests.fakes.student import save_student
 
 
 def snapshot(made, out, **config):
@@ -47,6 +51,43 @@ def test_another_seed_draws_other_answers(made, tmp_path):
 def test_too_long_prompts_are_recorded_not_cut(made, tmp_path):
     short = snapshot(made, tmp_path / "short", max_prompt_tokens=1)
     assert {(row.outcome, row.detail) for row in short.rows()} == {("failed", "prompt_too_long")}
+
+
+def test_prompts_that_the_template_refuses_are_rows_and_then_drops(tmp_path, capfd):
+    source = save_student(tmp_path / "source")
+    template = (source / "chat_template.jinja").read_text()
+    first = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system') }}{% endif %}"
+    (source / "chat_template.jinja").write_text(first + template)
+    base = soda.run(
+        "import-student", inputs={}, config={"source": str(source)}, out=tmp_path / "base"
+    )
+    system = {"role": "system", "content": "Be brief."}
+    rows = [{"messages": [{"role": "user", "content": f"Say {n}."}]} for n in range(6)]
+    rows[2]["messages"].insert(0, system)
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {"dataset": str(tmp_path / "data.jsonl"), "test_share": 0, "validation_share": 0}
+    prompts = soda.run("prepare-prompts", inputs={}, config=config, out=tmp_path / "prompts")
+    made = {"prompts": prompts, "base": base}
+    student = snapshot(made, tmp_path / "student")
+    failed = [row for row in student.rows() if row.outcome == "failed"]
+    assert len(student) == 6 and [row.prompt.messages[0] for row in failed] == [system]
+    assert failed[0].detail.startswith("template_refused: ")
+    assert failed[0].detail.endswith("refused a prompt: No system")
+    assert "1 of 6 prompts are not asked: template_refused" in capfd.readouterr().err
+
+    with Responses.create(tmp_path / "teacher", config=PairBuildConfig(), inputs={}) as writer:
+        for row in prompts.rows():
+            Responses.write(writer, Response(row, "A fine answer.", "answered"))
+    inputs = {"teacher": tmp_path / "teacher", "student": student.path}
+    pairs = soda.run("pair-build", inputs=inputs, config={}, out=tmp_path / "pairs")
+    assert pairs.manifest.drops["template_refused"] == 1
+    drops = map(json.loads, (pairs.path / "drops.jsonl").read_text().splitlines())
+    assert [row["id"] for row in drops if "No system" in row["detail"]] == [failed[0].prompt.id]
+
+    config = {**config, "system_prompt": "Be brief."}
+    made["prompts"] = soda.run("prepare-prompts", inputs={}, config=config, out=tmp_path / "all")
+    with pytest.raises(DataError, match=r"none that can be asked: template_refused: .*No system"):
+        snapshot(made, tmp_path / "none")
 
 
 @pytest.mark.slow

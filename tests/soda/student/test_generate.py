@@ -17,16 +17,15 @@ def chat():
 
 
 def test_an_answer_that_stopped_is_read_without_its_stop(chat):
-    ids = chat.answer_ids("user", stopped=True)
+    ids = chat.answer_ids([{"role": "user", "content": "hello"}], "user", stopped=True)
     assert Answer.of(ids, chat, [ids[-1]]) == Answer("user", True, len(ids))
     assert Answer.of(ids[:-1], chat, [ids[-1]]) == Answer("user", False, len(ids) - 1)
     assert Answer.of([], chat, [1]) == Answer("", False, 0)
 
 
 def test_answers_in_circles_are_seen():
-    assert Answer("one two three four " * 3, True, 12).repeats
-    assert not Answer("one two three four five six seven eight nine ten", True, 10).repeats
-    assert not Answer("", True, 1).repeats
+    assert Answer("今日は天気がいい" * 8, True, 64).repeats
+    assert not Answer("one two three", True, 3).repeats
 
 
 def test_the_template_s_end_of_turn_ends_an_answer_beside_the_model_s_own(chat):
