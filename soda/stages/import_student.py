@@ -321,11 +321,27 @@ def _check_architecture(config: dict[str, Any], source: str) -> str:
 
 
 def _stop_at(token: int, path: Path, source: str) -> None:
-    """Make generation stop at the template's end of turn: some folders forget to name it."""
+    """Make generation stop at the template's end of turn: some folders forget to name it.
+
+    Raises:
+        ModelError: the file would end every later stage that loads the model.
+    """
+    from transformers import GenerationConfig
+
     values = read_json(path, source) if path.is_file() else {}
     stops = values.get("eos_token_id", [])
-    stops = stops if isinstance(stops, list) else [stops]
+    stops = [stop for stop in (stops if isinstance(stops, list) else [stops]) if stop is not None]
+    if not all(isinstance(stop, int) for stop in stops):
+        raise ModelError(
+            f"{source}: expected token ids as eos_token_id in {path.name}, found {stops}"
+        )
+    try:
+        GenerationConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{source}: expected {path.name} of transformers, found: {error}"
+        ) from error
     if token not in stops:
-        values["eos_token_id"] = [*(stop for stop in stops if stop is not None), token]
+        values["eos_token_id"] = [*stops, token]
         path.unlink(missing_ok=True)
         path.write_text(json.dumps(values, indent=2), encoding="utf-8")

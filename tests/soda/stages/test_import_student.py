@@ -4,12 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import soda
 from soda.errors import ModelError, SodaError
 from tests.fakes.student import save_student, tokenizer
 from tests.fakes.weights import (
     add,
+    convert,
     edit_config,
     logits,
     rename,
@@ -53,6 +55,12 @@ def test_the_same_folder_elsewhere_gives_the_same_digest(tmp_path, source):
     assert one.digest == other.digest and one.weights_digest == other.weights_digest
     another = bring_in(tmp_path, save_student(tmp_path / "another", seed=1), "third")
     assert another.weights_digest != one.weights_digest
+
+
+def test_weights_may_be_of_any_plain_precision(tmp_path, source):
+    for kind in (torch.float64, torch.float16):
+        model = bring_in(tmp_path, convert(source, kind), str(kind))
+        assert model.manifest.facts["tensors"]["used"] == 20
 
 
 def test_an_artifact_can_be_brought_in_again(tmp_path, source):
@@ -408,6 +416,21 @@ def test_adapters_of_another_base_are_refused(tmp_path, source):
         (
             lambda source: (source / "generation_config.json").write_text("{"),
             "expected generation_config.json",
+        ),
+        (
+            lambda source: edit_config(source, "generation_config.json", eos_token_id="</s>"),
+            "expected token ids as eos_token_id in generation_config.json, found",
+        ),
+        (
+            lambda source: edit_config(
+                source, "generation_config.json", cache_implementation="nonsense"
+            ),
+            "expected generation_config.json of transformers",
+        ),
+        (lambda source: convert(source, torch.int32), "no place for: .*gate_proj.weight of type I"),
+        (
+            lambda source: convert(source, torch.float8_e4m3fn),
+            "no place for: .*gate_proj.weight of type F8_E4M3",
         ),
         (
             lambda source: cut(source / "model.safetensors"),
