@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import soda
 from soda.errors import ModelError, SodaError
+from soda.stages.import_student import ImportStudentConfig, look_at_source
 from tests.fakes.student import save_student, tokenizer
 from tests.fakes.weights import (
     add,
@@ -20,6 +22,15 @@ from tests.fakes.weights import (
     split,
     split_gguf,
 )
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def edit_weights(folder, drop):
+    tensors = {name: value.clone() for name, value in load_file(folder / ADAPTER).items()}
+    save_file(
+        {name: value for name, value in tensors.items() if drop not in name}, folder / ADAPTER
+    )
 
 
 @pytest.fixture
@@ -377,6 +388,32 @@ def test_adapters_without_a_base_are_refused(tmp_path, source):
         shutil.copy(folder / name, source)
     with pytest.raises(ModelError, match="found an adapter beside them; keep one of the two"):
         bring_in(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            lambda folder: edit_weights(folder, drop="layers.0.self_attn.q_proj.lora_B"),
+            "found none for .*layers.0.self_attn.q_proj.lora_B",
+        ),
+        (lambda folder: edit_weights(folder, drop=""), "expected tensors in .*, found none"),
+        (lambda folder: cut(folder / ADAPTER), f"expected weights in {ADAPTER}, found: "),
+        (lambda folder: (folder / ADAPTER).unlink(), f"expected {ADAPTER}, found no such file"),
+        (
+            lambda folder: edit_config(folder, "adapter_config.json", peft_type=None),
+            "expected peft_type in adapter_config.json",
+        ),
+    ],
+)
+def test_damaged_adapters_are_refused_by_preflight_and_import(tmp_path, source, damage, problem):
+    adapter = save_adapter(source, tmp_path / "adapter")
+    damage(adapter)
+    config = ImportStudentConfig.parse({"source": str(adapter), "base": str(source)})
+    with pytest.raises(ModelError, match=problem):
+        look_at_source(config)
+    with pytest.raises(ModelError, match=problem):
+        bring_in(tmp_path, adapter, base=str(source))
 
 
 def test_adapters_of_another_base_are_refused(tmp_path, source):
