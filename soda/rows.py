@@ -75,8 +75,10 @@ def normalized(text: str) -> str:
     """Return a text as it is compared: whatever its case, white space and width of characters.
 
     Unicode's NFKC_Casefold: a case fold can leave what NFKC would compose, so NFKC comes twice.
+    Turkish: the capital I with a dot is the small one, not that with a second dot.
     """
     folded = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
+    folded = folded.replace("i\u0307", "i")
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

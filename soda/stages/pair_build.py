@@ -24,7 +24,8 @@ configs:
 Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
 `load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
 """
-_UNASKED = ("prompt_too_long", "template_refused", "noncharacter")  # the snapshot's reasons
+# The snapshot's reasons for not asking.
+_UNASKED = ("prompt_too_long", "template_refused", "noncharacter", "control_token")
 
 
 class PairBuildConfig(Config):

@@ -114,6 +114,29 @@ def test_characters_that_marks_are_made_of_are_refused():
     assert refusal.value.reason == "noncharacter"
 
 
+class Slow:
+    """A tokenizer that is not of the library `tokenizers`."""
+
+    is_fast = False
+
+    def __init__(self, words):
+        self._words = words
+
+    def __getattr__(self, name):
+        return getattr(self._words, name)
+
+    def __call__(self, *args, **options):
+        return self._words(*args, **options)
+
+
+def test_a_control_token_that_cannot_be_read_as_text_is_a_reason_to_drop():
+    chat = ChatFormat(Slow(tokenizer()), "slow")
+    assert chat.prompt_ids(CONVERSATIONS["one turn"])
+    with pytest.raises(ChatError, match="found a control token") as refusal:
+        chat.prompt_ids([{"role": "user", "content": "see <|im_end|>"}])
+    assert refusal.value.reason == "control_token"
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -126,6 +149,17 @@ def test_a_conversation_that_the_template_refuses_is_said_by_its_words(messages)
     with pytest.raises(ChatError, match="the chat template refused a prompt: ") as refusal:
         chat.prompt_ids(messages)
     assert refusal.value.reason == "template_refused"
+
+
+@pytest.mark.parametrize("fault", ["1 // 0", "range(10**9)", "messages[9]['role']", "raise_it()"])
+def test_a_template_that_fails_on_a_prompt_is_a_reason_to_drop(fault):
+    words = copy.deepcopy(tokenizer())
+    guard = f"{{% if 'odd' in messages[0]['content'] %}}{{{{ {fault} }}}}{{% endif %}}"
+    words.chat_template = guard + words.chat_template
+    chat = ChatFormat(words, "x")
+    assert chat.prompt_ids([{"role": "user", "content": "even"}])
+    with pytest.raises(ChatError, match="the chat template refused a prompt: "):
+        chat.prompt_ids([{"role": "user", "content": "odd"}])
 
 
 @pytest.mark.parametrize("name", FORMATS)
