@@ -18,11 +18,11 @@ __all__ = ["RECIPE", "make_pipeline"]
 _GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 _REQUIRED = inspect.Parameter.empty
 
-# Stage -> what its values say; a stage without values is in no recipe.
+# Stage -> what its values say. A stage that takes a list gets its values from the pipeline.
 RECIPE = {
-    name: inspect.cleandoc(str(config.__doc__)).partition("\n")[0]
+    name: inspect.cleandoc(str(load_stage(name).config.__doc__)).partition("\n")[0]
     for name in STAGES
-    if (config := load_stage(name).config).model_fields
+    if not load_stage(name).lists
 }
 # Name -> type, default, description. A prefix makes a group: the form is sorted.
 _PARAMETERS: dict[str, tuple[type, Any, str]] = {

@@ -1,5 +1,7 @@
 """The eval stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -20,7 +22,7 @@ def eval(
     metrics: dsl.Output[dsl.Metrics],
     answers: dsl.Output[dsl.ClassificationMetrics],
     store: str = "",
-):
+) -> NamedTuple("Made", [("place", str)]):
     """Measure the student before and after training, on held-out prompts.
 
     Args:
@@ -35,8 +37,11 @@ def eval(
         metrics: The figures after training.
         answers: Checkable answers, right and wrong; rows before training, columns after.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+
+    Returns:
+        place: Its address in the store, for a step that collects several.
     """
-    from soda.launch import launch, show
+    from soda.launch import launch, place_in_store, show
 
     inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
     made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)
@@ -44,3 +49,4 @@ def eval(
     show(made, {"report.html": page.path, "report.md": summary.path})
     metrics.metadata.update(made.numbers())
     answers.log_confusion_matrix(["right", "wrong"], made.answers_right())
+    return (place_in_store(made),)

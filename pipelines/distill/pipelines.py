@@ -53,13 +53,14 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
         steps = Steps(given, volume=volume)
         with dsl.ExitHandler(steps.notify("soda-compare", {})):
             made = steps.pairs(steps.preflight(), given.teacher_identity)
-            reports = {}
+            reports = []
             for method in ("soda", "seqkd", "gad"):
                 values = getattr(given, f"compare_{method}")
                 trained = steps.train(made, title=f"Train: {method}", overrides=values)
                 report = steps.measure(made, trained, title=f"Measure: {method}")
-                reports[method] = report.outputs["report"]
-            task = compare(**reports, config={}, store=given.store)
+                reports.append(report.outputs["place"])
+            names = {"names": ["SODA", "SeqKD", "GAD"]}
+            task = compare(reports=reports, config=names, store=given.store)
             steps.place.on_cpu(task).set_display_name("Compare")
 
     def _train_and_register(steps: Steps, made: Any) -> None:

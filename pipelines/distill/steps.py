@@ -132,8 +132,8 @@ class Steps:
         student = snapshot(**sampled, store=given.store).after(part)
         place.on_gpu(student, 1).set_display_name("Student's answers")
         pairs = pair_build(
-            teacher=teacher.output,
-            student=student.output,
+            teacher=teacher.outputs["responses"],
+            student=student.outputs["responses"],
             config=given.recipe_pair_build,
             store=given.store,
         )
@@ -178,7 +178,7 @@ class Steps:
         task = evaluate(
             model=trained.outputs["student"],
             base=made.base.output,
-            teacher=made.teacher.output,
+            teacher=made.teacher.outputs["responses"],
             pairs=made.pairs.output,
             config=self.given.recipe_eval,
             store=self.given.store,

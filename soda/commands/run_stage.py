@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.epilog = _values(stage.config)
     for key, kinds in stage.inputs.items():
         text = f"artifact: {' or '.join(kind.kind for kind in kinds)}"
-        parser.add_argument(f"--{key}", required=True, metavar="DIR", help=text)
+        many = {"action": "append", "help": f"{text}; repeat it for each"}
+        more = many if key in stage.lists else {"help": text}
+        parser.add_argument(f"--{key}", required=True, metavar="DIR", **more)
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML with this stage's values")
     parser.add_argument(
         "--set",

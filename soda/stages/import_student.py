@@ -26,7 +26,13 @@ from soda.student.chat import ChatFormat
 from soda.student.folder import check_folder, read_json, regular_files
 from soda.student.layout import INDEX, Weights, find_weights, write_weights
 from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
-from soda.student.template import asks_for_date, choose_template, fix_date, write_template
+from soda.student.template import (
+    asks_for_date,
+    choose_template,
+    fix_date,
+    plain_template,
+    write_template,
+)
 from soda.student.tensors import Headers, read_headers
 from soda.student.tokenizer import load_tokenizer
 from soda.student.weights import check_weights, load_config, weights_digest
@@ -61,7 +67,11 @@ class ImportStudentConfig(Config):
     base: str = Field("", description="the model of an adapter, as a source: they are merged")
     base_digest: str = Field("", description="as source_digest, of the base")
     base_revision: str = Field("", description="as revision, of the base")
-    template: str = Field("", description="which of several chat templates; else the default one")
+    template: str = Field(
+        "",
+        description="which of several chat templates, else the default one; plain: headings in "
+        "plain text, for a base model without any",
+    )
     template_date: str = Field(
         "2024-07-26", description="the day that a chat template with a date takes for today"
     )
@@ -291,7 +301,10 @@ def _check(writer: Writer, config: ImportStudentConfig) -> None:
 def _settle_template(folder: Path, config: ImportStudentConfig) -> ChatFormat:
     """Leave one chat template in the folder, and try it."""
     tokenizer = load_tokenizer(folder, config.source)
-    template = choose_template(tokenizer.chat_template, config.template, config.source)
+    if config.template == "plain":
+        template = plain_template(tokenizer, config.source)
+    else:
+        template = choose_template(tokenizer.chat_template, config.template, config.source)
     if asks_for_date(template):
         day = datetime.date.fromisoformat(config.template_date)
         template = fix_date(template, day, config.source)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from soda.errors import ModelError
 from soda.rows import Message, digest
 from soda.student.literal import LiteralEncoder
-from soda.student.template import asks_for_date
+from soda.student.template import asks_for_date, headings_of
 from soda.student.tokenizer import load_tokenizer
 
 __all__ = ["ChatError", "ChatFormat"]
@@ -60,6 +60,16 @@ class ChatFormat:
     def template_digest(self) -> str:
         """The digest of the template's text."""
         return digest(self.tokenizer.chat_template)
+
+    @cached_property
+    def headings(self) -> tuple[str, ...]:
+        """The texts that end an answer beside the end of turn: none but in plain text."""
+        return headings_of(self.tokenizer.chat_template)
+
+    def before_heading(self, text: str) -> tuple[str, bool]:
+        """Return an answer's text up to the first heading, and whether there is one."""
+        places = [place for heading in self.headings if (place := text.find(heading)) >= 0]
+        return (text[: min(places)].strip(), True) if places else (text, False)
 
     @cached_property
     def _encoder(self) -> LiteralEncoder:

@@ -89,8 +89,8 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
 
 
 def test_compare_shows_the_three_methods_side_by_side(ready, call):
-    reports = dict.fromkeys(("soda", "seqkd", "gad"), ready.report)
-    made = call("compare", **reports, config={})
+    names = {"names": ["SODA", "SeqKD", "GAD"]}
+    made = call("compare", reports=[ready.report] * 3, config=names)
     assert made.comparison.metadata.keys() == {"digest"}
     for page in (made.page, made.summary):
         assert all(text in Path(page.path).read_text() for text in ("SODA", "SeqKD", "GAD"))

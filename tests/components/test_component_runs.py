@@ -83,7 +83,8 @@ def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
             report = load(ready.report, dsl.Artifact)
             model = load(ready.model, dsl.Model)
             register(model=model, report=report, config=registry, store=store)
-            compare(soda=report, seqkd=report, gad=report, config={}, store=store)
+            names = {"names": ["SODA", "SeqKD", "GAD"]}
+            compare(reports=[ready.report] * 3, config=names, store=store)
 
     monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
     made = run(pipeline, tmp_path / "runs")

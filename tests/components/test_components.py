@@ -22,6 +22,8 @@ KFP_TYPES = {
     "registration": "system.Artifact",
     "report": "system.Artifact",
 }
+# What goes into a list is named by its place in the store: a pipeline cannot collect artifacts.
+COLLECTED = {"snapshot", "teacher-gen", "eval"}
 PAGES = {"system.HTML", "system.Markdown", "system.Metrics", "system.ClassificationMetrics"}
 MORE = {  # what a component takes beside its stage's inputs, a config and a store
     "snapshot": {"shard": "String"},
@@ -60,13 +62,19 @@ def test_every_stage_has_a_component_and_few_have_none():
 @pytest.mark.parametrize("name", STAGES)
 def test_a_component_takes_the_stages_inputs_a_config_and_makes_its_output(name):
     stage, spec = load_stage(name), load_component(NAMES[name]).component_spec
-    inputs = {key: kfp_type(kind) for key, kind in stage.inputs.items()}
+    inputs = {
+        key: "List" if key in stage.lists else kfp_type(kinds[0])
+        for key, kinds in stage.inputs.items()
+    }
     more = {"config": "Dict", "store": "String", **MORE.get(name, {})}
     assert types(spec.inputs) == {**inputs, **more}
     assert all(spec.inputs[key].optional for key in more if key != "config")
     output, *pages = types(spec.outputs).values()
     assert output == kfp_type(stage.output)
-    assert set(pages) <= PAGES
+    assert set(pages) - {"String"} <= PAGES
+    assert [key for key, kind in types(spec.outputs).items() if kind == "String"] == (
+        ["place"] if name in COLLECTED else []
+    )
     assert spec.name == name
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 import soda
 from soda.errors import ModelError, SodaError
 from soda.stages.import_student import ImportStudentConfig, look_at_source
-from tests.fakes.student import save_student, tokenizer
+from soda.student.chat import ChatFormat
+from tests.fakes.student import save_base_model, save_student, tokenizer
 from tests.fakes.weights import (
     add,
     convert,
@@ -86,6 +87,22 @@ def test_generation_is_made_to_stop_at_the_end_of_turn(tmp_path):
     model = bring_in(tmp_path, source)
     stops = json.loads((model.path / "generation_config.json").read_text())["eos_token_id"]
     assert stops == [4, 7]  # <|end_of_text|>, and the template's <|eot_id|>
+
+
+def test_a_base_model_without_a_template_answers_in_plain_text(tmp_path):
+    base = save_base_model(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"found none; import-student.template: plain gives"):
+        bring_in(tmp_path, base)
+    made = bring_in(tmp_path, base, template="plain")
+    assert ChatFormat.load(made.path).headings
+    assert made.manifest.facts["end_of_turn"] == "</s>"
+    assert made.manifest.facts["model_type"] == "gpt2"
+
+
+def test_plain_text_may_take_the_place_of_a_template(tmp_path, source):
+    own, plain = bring_in(tmp_path, source), bring_in(tmp_path, source, "plain", template="plain")
+    assert own.weights_digest == plain.weights_digest
+    assert not ChatFormat.load(own.path).headings and ChatFormat.load(plain.path).headings
 
 
 def test_a_gguf_becomes_safetensors(tmp_path, source):
