@@ -12,6 +12,7 @@ __all__ = ["eval"]
 @dsl.component(base_image=images.GPU, install_kfp_package=False)
 def eval(
     model: dsl.Input[dsl.Model],
+    warmed: dsl.Input[dsl.Model],
     base: dsl.Input[dsl.Model],
     teacher: dsl.Input[dsl.Dataset],
     pairs: dsl.Input[dsl.Dataset],
@@ -23,10 +24,11 @@ def eval(
     answers: dsl.Output[dsl.ClassificationMetrics],
     store: str = "",
 ) -> NamedTuple("Made", [("place", str)]):
-    """Measure the student before and after training, on held-out prompts.
+    """Measure the base student, the warmed-up one and the trained one, on held-out prompts.
 
     Args:
         model: The trained student.
+        warmed: The student that the last training started from.
         base: The base student.
         teacher: The teacher's answers.
         pairs: Preference pairs.
@@ -43,7 +45,8 @@ def eval(
     """
     from soda.launch import launch, place_in_store, show
 
-    inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
+    models = {"model": model.path, "warmed": warmed.path, "base": base.path}
+    inputs = {**models, "teacher": teacher.path, "pairs": pairs.path}
     made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)
     report.metadata.update(digest=made.digest, rows=made.manifest.rows)
     show(made, {"report.html": page.path, "report.md": summary.path})

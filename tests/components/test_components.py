@@ -9,6 +9,7 @@ from kfp import compiler
 
 from soda import lint
 from soda.kubernetes.trainjob import Nodes
+from soda.recipe import STEPS
 from soda.stage import load_stage
 from soda.stages import STAGES
 from soda_components import images
@@ -36,8 +37,10 @@ def types(specs):
     return {key: each.type.split("@")[0] for key, each in (specs or {}).items()}
 
 
-def kfp_type(kind):
-    return KFP_TYPES.get(kind.kind, "system.Dataset")
+def kfp_type(*kinds):
+    """Return KFP's type for what may be of any of some kinds."""
+    [found] = {KFP_TYPES.get(kind.kind, "system.Dataset") for kind in kinds}
+    return found
 
 
 def parse(name):
@@ -63,7 +66,7 @@ def test_every_stage_has_a_component_and_few_have_none():
 def test_a_component_takes_the_stages_inputs_a_config_and_makes_its_output(name):
     stage, spec = load_stage(name), load_component(NAMES[name]).component_spec
     inputs = {
-        key: "List" if key in stage.lists else kfp_type(kinds[0])
+        key: "List" if key in stage.lists else kfp_type(*kinds)
         for key, kinds in stage.inputs.items()
     }
     more = {"config": "Dict", "store": "String", **MORE.get(name, {})}
@@ -80,7 +83,7 @@ def test_a_component_takes_the_stages_inputs_a_config_and_makes_its_output(name)
 
 def test_train_job_takes_what_train_takes_and_where_the_nodes_are():
     train, job = (load_component(name).component_spec for name in ("train", "train_job"))
-    shared = {"pairs", "model", "config", "store"}
+    shared = {"data", "model", "config", "store"}
     assert {key: types(job.inputs)[key] for key in shared} == {
         key: types(train.inputs)[key] for key in shared
     }
@@ -95,7 +98,7 @@ def test_train_job_takes_what_train_takes_and_where_the_nodes_are():
 def test_preflight_takes_the_config_of_every_stage_of_a_recipe():
     found = load_component("preflight").component_spec.inputs
     configs = [key for key in found if key.endswith("_config")]
-    assert configs == [f"{NAMES[name]}_config" for name in STAGES if name != "compare"]
+    assert configs == [f"{step.replace('-', '_')}_config" for step in STEPS if step != "compare"]
 
 
 @pytest.mark.parametrize("name", names())
