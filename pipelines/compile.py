@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,8 +149,6 @@ def compile_pipeline(
 
 
 def _compile(pipeline: Any) -> list[dict[str, Any]]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(path))
@@ -165,7 +164,7 @@ def _refuse_what_kubeflow_does(parameters: Mapping[str, Any]) -> None:
             )
     if len(text.encode()) > MOST_PARAMETER_BYTES:
         raise ConfigError(
-            f"expected at most {MOST_PARAMETER_BYTES:,} bytes of parameters, which is what Kubeflow "
-            f"takes for a run, found {len(text.encode()):,}; write fewer values that are the "
-            "defaults, or compare fewer variants"
+            f"expected at most {MOST_PARAMETER_BYTES:,} bytes of parameters, as Kubeflow takes them "
+            f"for one run, found {len(text.encode()):,}; compare fewer variants, or leave out "
+            "values that are the defaults"
         )

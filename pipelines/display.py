@@ -74,7 +74,7 @@ class Display:
         run, over = task_dispatcher.run_single_task_implementation, threading.Event()
 
         def shown(**how: Any) -> Any:
-            with self._step(how["component_name"], how["arguments"]) as step:
+            with self._step(how["component_name"]) as step:
                 outputs, status = run(**how)
                 step.is_failed = status != Status.SUCCESS
                 step.note = outputs.get("Output", step.note)  # what kfp calls the only output
@@ -108,9 +108,8 @@ class Display:
         return False
 
     @contextlib.contextmanager
-    def _step(self, component: str, arguments: Mapping[str, Any]) -> Iterator[_Step]:
+    def _step(self, component: str) -> Iterator[_Step]:
         title = self._titles.get(component, component.removeprefix("comp-"))
-        title = f"{title} {arguments.get('shard') or ''}".rstrip()
         now = self._clock()
         step = self._thread.step = _Step(title, began=now, shown=now)
         with self._lock:

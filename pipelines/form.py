@@ -23,9 +23,9 @@ _PART = "recipe_part_"
 # Name -> type, default, description.
 _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "force": (bool, False, "Take the teacher as changed whatever is found."),
-    "gpus": (dict, GpuPods().model_dump(), "What the pods with GPUs ask for."),
+    "gpus": (dict, GpuPods.parse({}).model_dump(), "What the pods with GPUs ask for."),
     "images": (list, [images.CPU, images.GPU], "Images that preflight looks up; [] for none."),
-    "pods": (dict, CpuPods().model_dump(), "What the pods without GPUs ask for."),
+    "pods": (dict, CpuPods.parse({}).model_dump(), "What the pods without GPUs ask for."),
     "recipe": (dict, _REQUIRED, "Values of every step: teacher, student, prompts, name first."),
     "store": (str, _REQUIRED, "Where answers, checkpoints and artifacts lie: gs:// or s3://."),
     "train_nodes": (int, 2, "Nodes for training, each with gpus.count GPUs."),

@@ -21,7 +21,7 @@ class Secrets(Config):
     teacher: str = Field("soda-teacher", min_length=1, description="api_key: the teacher's API key")
     hub: str = Field("soda-hub", min_length=1, description="token: of the Hugging Face hub")
     notify: str = Field("soda-notify", min_length=1, description="url: a webhook")
-    register: str = Field(
+    model_registry: str = Field(
         "soda-model-registry", min_length=1, description="token: of Kubeflow's Model Registry"
     )
     store: str = Field(

@@ -146,8 +146,10 @@ def short_values(config: Config) -> dict[str, Any]:
 
     Kubeflow cannot hold None, and takes 10,000 bytes of parameters in all.
     """
-    for how in ({"exclude_defaults": True}, {"exclude_unset": True}):
-        values = config.model_dump(mode="json", exclude_none=True, **how)
+    for unset in (False, True):
+        values = config.model_dump(
+            mode="json", exclude_none=True, exclude_defaults=not unset, exclude_unset=unset
+        )
         with contextlib.suppress(ConfigError):
             if type(config).parse(values) == config:
                 return values

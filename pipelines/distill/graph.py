@@ -124,7 +124,7 @@ class _Graph:
         return name
 
 
-def make_graph(recipe: Recipe, pipeline: str, shards: Shards = Shards()) -> list[Step]:  # noqa: B008
+def make_graph(recipe: Recipe, pipeline: str, shards: Shards = Shards()) -> list[Step]:
     """Return the steps of a pipeline in an order in which each follows what it needs.
 
     Args:
@@ -186,9 +186,7 @@ def _sources(graph: _Graph, recipe: Recipe, label: _Label) -> tuple[str, str, st
     return prompts, base, teacher
 
 
-def _own_answers(
-    graph: _Graph, recipe: Recipe, label: _Label, prompts: str, student: str
-) -> str:
+def _own_answers(graph: _Graph, recipe: Recipe, label: _Label, prompts: str, student: str) -> str:
     title = "Student's answers"
     return graph.add(recipe, "snapshot", title, label, prompts=prompts, model=student)
 

@@ -37,7 +37,7 @@ class Fixed:
     volume: bool = False
     nodes: bool = False
     claim: str = "soda-store"
-    secrets: Secrets = field(default_factory=Secrets)
+    secrets: Secrets = field(default_factory=lambda: Secrets.parse({}))
 
 
 def build(name: str, graph: list[Step], fixed: Fixed, defaults: dict[str, Any]) -> Any:

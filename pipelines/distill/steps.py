@@ -189,7 +189,7 @@ class Steps:
         if stage == "teacher-gen":
             secret(task, secrets.teacher, _TEACHER)
         if stage == "register":
-            secret(task, secrets.register, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
+            secret(task, secrets.model_registry, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
             for name, field in _RUN.items():
                 kubernetes.use_field_path_as_env(task, name, field)
 

@@ -105,8 +105,8 @@ _FIXES = {
     "processes": "set gpus.count to 1, and train_nodes too",
     "store": "name a place where this service account may create objects",
     "image": "push the image, or compile with the reference that you have pushed",
-    "gpus": "set type, count, node_selector and tolerations of gpus to a pool you have; autoscaled, "
-    "if the pool begins empty",
+    "gpus": "set type, count, node_selector and tolerations of gpus to a pool that you have; "
+    "autoscaled, if the pool begins empty",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
 }

@@ -1,7 +1,7 @@
 """What a run's pods ask for, as a person writes it and as Kubeflow's driver wants it: as text.
 
-KFP's driver takes the number of GPUs, CPUs and memory from texts: of a number it sets nothing, of an
-empty text it fails. So what a person left out, or cleared in the form, has its default here.
+KFP's driver takes the number of GPUs, CPUs and memory from texts: of a number it sets nothing, of
+an empty text it fails. So what a person left out, or cleared in the form, has its default here.
 """
 
 from collections.abc import Mapping
