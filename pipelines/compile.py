@@ -160,11 +160,11 @@ def _refuse_what_kubeflow_does(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if "{{" in json.dumps(value):
             raise ConfigError(
-                f"{name}: expected no '{{{{', which Argo takes for a template of its own, found one"
+                f"{name}: expected no '{{{{', which Argo takes for its own template, found one"
             )
     if len(text.encode()) > MOST_PARAMETER_BYTES:
         raise ConfigError(
-            f"expected at most {MOST_PARAMETER_BYTES:,} bytes of parameters, as Kubeflow takes them "
-            f"for one run, found {len(text.encode()):,}; compare fewer variants, or leave out "
+            f"expected at most {MOST_PARAMETER_BYTES:,} bytes of parameters, as Kubeflow takes for "
+            f"one run, found {len(text.encode()):,}; compare fewer variants, or leave out "
             "values that are the defaults"
         )
