@@ -21,7 +21,7 @@ __all__ = ["Display", "clock_time"]
 # Between two lines of a step at work, where there is no terminal: at first, and at most.
 _FIRST_SECONDS, _MOST_SECONDS = 30.0, 120.0
 # soda's own lines, such as `train: going on from checkpoint-1-20`, and none of kfp's
-_SAID = re.compile(r"[a-z][a-z-]*: (?!\w+\( name=)\S")
+_SAID = re.compile(r"[a-z][a-z-]*: (?!'|\w+\( name=)\S")
 _REUSED = ": nothing to do, reusing "
 _BAR = "{desc}{percentage:3.0f} %|{bar:20}| {elapsed}{postfix}"
 _NO_BAR = "{desc}{elapsed}{postfix}"  # of a step that has not said how far it is
