@@ -20,8 +20,7 @@ _REQUIRED = inspect.Parameter.empty
 
 # Step -> what its values say. A stage that takes a list gets its values from the pipeline.
 RECIPE = {
-    step: inspect.cleandoc(str(load_stage(stage).config.__doc__)).partition("
-")[0]
+    step: inspect.cleandoc(str(load_stage(stage).config.__doc__)).partition("\n")[0]
     for step, stage in STEPS.items()
     if load_stage(stage).config.model_fields and not load_stage(stage).lists
 }
