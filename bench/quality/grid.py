@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -195,8 +196,17 @@ def _prepare(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Checkpoints are synced to the disk, 3 GB a training; nothing here has to survive a power cut.
     os.fsync = lambda file: None
+
+
+def _end_with_parent() -> None:
+    """End a worker whose parent was killed: it would go on, and keep its pipes open."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)
 
 
 def _make_room() -> None:

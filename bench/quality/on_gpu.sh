@@ -3,15 +3,15 @@
 # .gpu has wheels and the first part of the student, .gpu2 the second; only the first time on a machine are they read.
 # Cells go to $OUT/journal.jsonl. Those of build/quality/ (left on this machine) and of .gpu*/journal.jsonl are not run again.
 set -uo pipefail
-limit=${1:-505} preset=${2:-gpu} processes=${PROCESSES:-8} model=${MODEL:-/tmp/model.gguf}
+limit=${1:-505} preset=${2:-gpu} processes=${PROCESSES:-8} model=${MODEL:-/tmp/model.gguf} site=${SITE:-/tmp/site}
 out=${OUT:-/tmp/out} kept=build/quality/journal.jsonl
 mkdir -p "$out" build/quality
 cat .gpu*/journal.jsonl "$kept" 2>/dev/null | grep . | sort -u > "$out/journal.jsonl"
-if [ ! -d /tmp/site ]; then
-	python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target /tmp/site.new .gpu/*.whl || exit
-	mv /tmp/site.new /tmp/site
+if [ ! -d "$site" ]; then
+	python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site.new" .gpu/*.whl || exit
+	mv "$site.new" "$site"
 fi
-export PYTHONPATH=/tmp/site:. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false SODA_PROGRESS_SECONDS=60
+export PYTHONPATH=$site:. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false SODA_PROGRESS_SECONDS=60
 export TORCHINDUCTOR_COMPILE_THREADS=1
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/card.txt"
 python3 -c 'import torch, transformers; print(torch.__version__, transformers.__version__)' | tee -a "$out/card.txt"
@@ -25,9 +25,10 @@ work=/tmp/quality
 [ "$(df --output=avail -k /dev/shm | tail -1)" -gt 60000000 ] && work=/dev/shm/quality
 mkdir -p "$work"
 df -h "$work" | tail -1
-timeout -k 5 $((limit + 25 - SECONDS)) python3 -m bench.quality.grid --preset "$preset" --model "$model" \
+timeout -s KILL $((limit + 25 - SECONDS)) python3 -m bench.quality.grid --preset "$preset" --model "$model" \
 	--journal "$out/journal.jsonl" --work "$work" --seconds $((limit - SECONDS)) \
-	--processes "$processes" --threads 2 2> "$out/log.txt" | tee "$out/grid.txt"
+	--processes "$processes" --threads 2 2> "$out/log.txt" > "$out/grid.txt"
+cat "$out/grid.txt"
 cp "$out/journal.jsonl" "$kept"
 grep -aE 'Error|memory' "$out/log.txt" | sort | uniq -c | sort -rn | head -5
 timeout 20 python3 -m bench.quality.table "$out/journal.jsonl" > "$out/tables.md"
