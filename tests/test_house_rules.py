@@ -23,7 +23,7 @@ LAYERS = [
     {"teacher", "evaluation", "registry", "judging", "audit"},
     {"training"},
     {"student", "endpoint"},
-    {"artifacts"},
+    {"artifacts", "run_state"},
     {"storage"},
     {"rows", "progress", "config", "statistics"},
     {"errors", "lint"},

@@ -24,11 +24,9 @@ from ..placement import Placement
 
 __all__ = ["Made", "Steps"]
 
-# Which run made a version, for the Model Registry.
-_RUN = {
-    "SODA_RUN_ID": "metadata.labels['pipeline/runid']",
-    "SODA_RUN_NAMESPACE": "metadata.namespace",
-}
+# Where in the pod's own fields the notification finds its workflow, and the Model Registry the run.
+_WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
+_NAMESPACE = "metadata.namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,9 @@ class Steps:
             pipeline=pipeline,
             register_config=register_config,
             store=self.given.store,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             ui_url=self.given.notify_ui_url,
         )
+        kubernetes.use_field_path_as_env(task, "SODA_WORKFLOW", _WORKFLOW)
         self._secret(task, self.given.notify_secret, {"url": "SODA_NOTIFY_URL"})
         return self._acts(self.place.on_cpu(task), "Notify")
 
@@ -99,7 +97,6 @@ class Steps:
             teacher_gen_config=given.recipe_teacher_gen,
             register_config=given.recipe_register,
             store=given.store,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             force=given.watch_force,
         )
         self._teacher_key(task)
@@ -194,8 +191,7 @@ class Steps:
             store=self.given.store,
         )
         self._secret(task, self.given.register_secret, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
-        for name, field in _RUN.items():
-            kubernetes.use_field_path_as_env(task, name, field)
+        kubernetes.use_field_path_as_env(task, "SODA_RUN_NAMESPACE", _NAMESPACE)
         return self._acts(self.place.on_cpu(task), "Register")
 
     def _acts(self, task: Any, title: str) -> Any:

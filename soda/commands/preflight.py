@@ -17,6 +17,7 @@ from soda.kubernetes.api import connect
 from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
 from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
+from soda.run_state import recording
 from soda.stage import load_stage
 from soda.stages import STAGES
 from soda.stages.import_student import ImportStudentConfig, look_at_source
@@ -217,7 +218,11 @@ def refuse_failures(found: list[Check]) -> None:
     Raises:
         ConfigError: it names every one that did.
     """
-    failed = [f"{each.name}: {each.found}" for each in found if each.outcome == "failed"]
+    failed = [
+        f"{each.name}: {each.found} (what to do: {each.fix})"
+        for each in found
+        if each.outcome == "failed"
+    ]
     if failed:
         raise ConfigError(f"preflight: {len(failed)} of {len(found)} failed: {'; '.join(failed)}")
 
@@ -238,14 +243,17 @@ def preflight_step(
     """
     recipe = {name: values for name, values in recipe.items() if values or name != "register"}
     wanted = Gpus(**{**gpus, "count": int(gpus["count"]), "nodes": int(gpus["nodes"])})
-    found = preflight(recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled)
-    Path(report).write_text(render(found), encoding="utf-8")
-    for each in found:
-        say(f"preflight: {each.outcome}: {each.name}: {each.found}")
-        if each.outcome in ("failed", "warning"):
-            say(f"preflight:     what to do: {each.fix}")
     try:
-        refuse_failures(found)
+        with recording("preflight", store=store, out=report):
+            found = preflight(
+                recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled
+            )
+            Path(report).write_text(render(found), encoding="utf-8")
+            for each in found:
+                say(f"preflight: {each.outcome}: {each.name}: {each.found}")
+                if each.outcome in ("failed", "warning"):
+                    say(f"preflight:     what to do: {each.fix}")
+            refuse_failures(found)
     except SodaError as error:
         raise refuse(error) from None
 

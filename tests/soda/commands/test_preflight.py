@@ -394,8 +394,13 @@ def test_a_table_has_a_row_for_each_check_whatever_is_in_it():
 
 
 def test_a_refusal_names_every_check_that_failed():
-    found = [Check("a", "ok", ""), Check("b", "failed", "x"), Check("c", "failed", "y")]
-    with pytest.raises(ConfigError, match="2 of 3 failed: b: x; c: y"):
+    found = [
+        Check("a", "ok", ""),
+        Check("b", "failed", "x", "do this"),
+        Check("c", "failed", "y", "do that"),
+    ]
+    expected = r"2 of 3 failed: b: x \(what to do: do this\); c: y \(what to do: do that\)"
+    with pytest.raises(ConfigError, match=expected):
         refuse_failures(found)
 
 
