@@ -26,6 +26,7 @@ def preflight(
     gpu_node_selector: dict = {},  # noqa: B006
     gpu_tolerations: list = [],  # noqa: B006
     gpu_autoscaled: bool = False,
+    train_runtime: str = "",
 ):
     """Fail in seconds rather than hours: teacher, student, store, GPUs, quota, images.
 
@@ -47,6 +48,7 @@ def preflight(
         gpu_node_selector: Labels of the nodes with GPUs.
         gpu_tolerations: Taints of the nodes with GPUs that are tolerated.
         gpu_autoscaled: Whether nodes with GPUs come only when they are asked for.
+        train_runtime: The TrainingRuntime, if training is a TrainJob.
     """
     from soda.commands.preflight import preflight_step
 
@@ -72,4 +74,5 @@ def preflight(
         },
         autoscaled=gpu_autoscaled,
         report=report.path,
+        runtime=train_runtime,
     )

@@ -37,7 +37,7 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
     def distill(given: SimpleNamespace) -> None:
         steps = Steps(given, volume=volume)
         with dsl.ExitHandler(steps.notify("soda-distill", given.recipe_register)):
-            checked = steps.preflight(given.train_nodes if nodes else 1)
+            checked = steps.preflight(on_nodes=nodes)
             _train_and_register(steps, steps.pairs(checked, given.teacher_identity))
 
     def refresh(given: SimpleNamespace) -> None:
@@ -45,7 +45,7 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
         with dsl.ExitHandler(steps.notify("soda-refresh", given.recipe_register)):
             watched = steps.watch()
             with dsl.If(watched.outputs["Output"] != "unchanged", name="new teacher"):
-                checked = steps.preflight(given.train_nodes if nodes else 1)
+                checked = steps.preflight(on_nodes=nodes)
                 made = steps.pairs(checked, watched.outputs["identity"])
                 _train_and_register(steps, made)
 

@@ -71,8 +71,12 @@ class Steps:
         self._secret(task, self.given.notify_secret, {"url": "SODA_NOTIFY_URL"})
         return self._acts(self.place.on_cpu(task), "Notify")
 
-    def preflight(self, nodes: Any = 1) -> Any:
-        """Return the step that looks at everything a run needs."""
+    def preflight(self, *, on_nodes: bool = False) -> Any:
+        """Return the step that looks at everything a run needs.
+
+        Args:
+            on_nodes: training is a TrainJob.
+        """
         given = self.given
         recipe = {key: each for key, each in vars(given).items() if key.startswith("recipe_")}
         task = preflight(
@@ -81,7 +85,8 @@ class Steps:
             images=given.images,
             gpu_type=given.gpu_type,
             gpu_count=self.gpu_count,
-            gpu_nodes=nodes,
+            gpu_nodes=given.train_nodes if on_nodes else 1,
+            train_runtime=given.train_runtime if on_nodes else "",
             gpu_node_selector=given.gpu_node_selector,
             gpu_tolerations=given.gpu_tolerations,
             gpu_autoscaled=given.gpu_autoscaled,
@@ -167,6 +172,9 @@ class Steps:
             runtime=given.train_runtime,
             node_selector=given.gpu_node_selector,
             tolerations=given.gpu_tolerations,
+            affinity=given.gpu_affinity,
+            claim=given.store_claim,
+            pull_secret=given.pod_pull_secret,
         )
         return self.place.on_cpu(task).set_display_name("Train on several nodes")
 

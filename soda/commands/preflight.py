@@ -14,7 +14,7 @@ from soda import storage
 from soda.config import Config, load_recipe
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
-from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
 from soda.run_state import recording
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _TRAINJOBS = [("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "delete")]
+_TRAINJOBS += [("", "pods", "list"), ("", "pods/log", "get"), ("", "events", "list")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def preflight(
     images: list[str] | None = None,
     gpus: Gpus | None = None,
     autoscaled: bool = False,
+    runtime: str = "",
 ) -> list[Check]:
     """Look at everything a run needs; nothing is raised.
 
@@ -70,6 +72,7 @@ def preflight(
         images: references that the pods will pull.
         gpus: what training asks for.
         autoscaled: the cluster makes GPU nodes when they are asked for, so none may be there now.
+        runtime: the TrainingRuntime, if training is a TrainJob.
     """
     configs: dict[str, Config] = {}
     gpus = gpus or Gpus()
@@ -92,17 +95,19 @@ def preflight(
         _check(f"image {reference}", functools.partial(_image, reference), _FIXES["image"])
         for reference in images or []
     ]
-    return found + list(_of_cluster(gpus, autoscaled))
+    return found + list(_of_cluster(gpus, autoscaled, runtime))
 
 
 _FIXES = {
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
     "processes": "set gpu_count to 1, and train_nodes too",
-    "store": "name a place where this service account may create objects",
+    "store": "name a place where this service account may create objects; of a volume, let its root "
+    "belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
     "image": "push the image, or compile with the reference that you have pushed",
     "gpus": "set gpu_type, gpu_count, gpu_node_selector and gpu_tolerations to a pool you have; "
     "gpu_autoscaled, if the pool begins empty",
+    "runtime": "apply manifests/components/trainer in this namespace, or name yours in train_runtime",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
 }
@@ -181,7 +186,7 @@ def _image(reference: str) -> str:
     return found
 
 
-def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
+def _of_cluster(gpus: Gpus, autoscaled: bool, runtime: str) -> Iterator[Check]:
     connected = connect()
     if connected is None:
         yield Check("cluster", "skipped", "this is no pod of a cluster")
@@ -191,13 +196,16 @@ def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
     if nodes.outcome == "failed" and autoscaled:
         nodes = Check(nodes.name, "warning", nodes.found, "the autoscaler has to add them")
     yield nodes
+    if runtime:
+        look = functools.partial(training_runtime, api, namespace, runtime)
+        yield _check("training runtime", look, _FIXES["runtime"])
     wants = {
         f"{kind}{gpus.type}": str(gpus.count * gpus.nodes) for kind in ("requests.", "limits.")
     }
     yield _check("quota", lambda: quota(api, namespace, wants), _FIXES["quota"])
-    needs = _TRAINJOBS if gpus.nodes > 1 else []
-    needs = [*needs, ("", "pods", "get"), ("argoproj.io", "workflowtaskresults", "create")]
-    look = lambda: allowed(api, namespace, needs)  # noqa: E731
+    needs = [*(_TRAINJOBS if runtime else []), ("", "pods", "get")]
+    needs += [("argoproj.io", "workflowtaskresults", "create"), ("argoproj.io", "workflows", "get")]
+    look = functools.partial(allowed, api, namespace, needs)
     yield _check("permissions", look, _FIXES["permissions"])
 
 
@@ -235,6 +243,7 @@ def preflight_step(
     autoscaled: bool,
     gpus: Mapping[str, Any],
     report: str,
+    runtime: str = "",
 ) -> None:
     """Make the checks as a pipeline's first step: the table goes into the log and the report.
 
@@ -246,7 +255,12 @@ def preflight_step(
     try:
         with recording("preflight", store=store, out=report):
             found = preflight(
-                recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled
+                recipe,
+                store=store,
+                images=images,
+                gpus=wanted,
+                autoscaled=autoscaled,
+                runtime=runtime,
             )
             Path(report).write_text(render(found), encoding="utf-8")
             for each in found:

@@ -67,7 +67,7 @@ def test_one_that_is_gone_or_outside_of_a_cluster_says_nothing(cluster, monkeypa
 
 def test_what_kubernetes_refuses_is_one_line(cluster):
     cluster.fail("GET workflows", 403)
-    with pytest.raises(ClusterError, match="^Kubernetes refused get_namespaced_custom_object"):
+    with pytest.raises(ClusterError, match=r"^Kubernetes refused get_namespaced_custom_object"):
         look_at_workflow()
 
 
