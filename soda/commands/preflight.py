@@ -102,12 +102,12 @@ _FIXES = {
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
     "processes": "set gpu_count to 1, and train_nodes too",
-    "store": "name a place where this service account may create objects; of a volume, let its root "
-    "belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
+    "store": "name a place where this service account may create objects; the root of a volume has "
+    "to belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
     "image": "push the image, or compile with the reference that you have pushed",
     "gpus": "set gpu_type, gpu_count, gpu_node_selector and gpu_tolerations to a pool you have; "
     "gpu_autoscaled, if the pool begins empty",
-    "runtime": "apply manifests/components/trainer in this namespace, or name yours in train_runtime",
+    "runtime": "apply manifests/components/trainer here, or name another in train_runtime",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
 }

@@ -1,4 +1,4 @@
-"""The Workflow that Argo makes of a run: whether somebody cancelled it, and which steps failed."""
+"""The Workflow that Argo makes of a run: was it cancelled, which steps failed, which wait."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from soda.kubernetes.api import ask, connect
 
-__all__ = ["RunState", "look_at_workflow", "step_of"]
+__all__ = ["RunState", "find_workflow", "look_at_workflow", "step_of"]
 
 _GROUP, _VERSION, _PLURAL = "argoproj.io", "v1alpha1", "workflows"
 _GZIP = 16 + zlib.MAX_WBITS
@@ -22,6 +22,7 @@ class RunState:
 
     cancelled: bool
     failures: list[tuple[str, str]]  # step, Argo's words for why; in the order of their ends
+    waiting: list[tuple[str, str]]  # step, what its pod waits for
 
 
 def look_at_workflow() -> RunState | None:
@@ -38,20 +39,38 @@ def look_at_workflow() -> RunState | None:
     api, namespace = connected
     get = client.CustomObjectsApi(api).get_namespaced_custom_object
     found = ask(get, _GROUP, _VERSION, namespace, _PLURAL, name, none_for=404)
-    if found is None:
-        return None
+    return _read(found) if found is not None else None
+
+
+def find_workflow(api: Any, namespace: str, run: str) -> RunState | None:
+    """Return what the Workflow of a run says, by the run's id; None where there is none.
+
+    Raises:
+        ClusterError: Kubernetes refused, or cannot be reached.
+    """
+    from kubernetes import client
+
+    call = client.CustomObjectsApi(api).list_namespaced_custom_object
+    place = (_GROUP, _VERSION, namespace, _PLURAL)
+    found = ask(call, *place, label_selector=f"pipeline/runid={run}")["items"]
+    return _read(found[0]) if found else None
+
+
+def _read(workflow: Mapping[str, Any]) -> RunState:
     # Kubeflow cancels a run with a deadline of 0 seconds; Argo's own command, with `shutdown`.
-    spec = found.get("spec", {})
+    spec = workflow.get("spec", {})
     cancelled = spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
-    failed = [
-        node
-        for node in _nodes(found.get("status", {})).values()
-        if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
+    pods = [
+        node for node in _nodes(workflow.get("status", {})).values() if node.get("type") == "Pod"
     ]
+    failed = [node for node in pods if node.get("phase") in ("Failed", "Error")]
     failed.sort(key=lambda node: node.get("finishedAt") or "")
-    return RunState(
-        cancelled, [(step_of(node["name"]), node.get("message") or "") for node in failed]
-    )
+    waiting = [node for node in pods if node.get("phase") == "Pending" and node.get("message")]
+    return RunState(cancelled, [_said(node) for node in failed], [_said(node) for node in waiting])
+
+
+def _said(node: Mapping[str, Any]) -> tuple[str, str]:
+    return step_of(node["name"]), " ".join((node.get("message") or "").split())
 
 
 def step_of(node: str) -> str:

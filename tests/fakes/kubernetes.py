@@ -24,7 +24,15 @@ from kubernetes import client
 
 from tests.fakes.web import JsonApi, Plain, Refused, leaves, serve
 
-__all__ = ["FakeKubernetes", "a_node", "a_pod", "a_quota", "fake_kubernetes", "inside"]
+__all__ = [
+    "FakeKubernetes",
+    "a_node",
+    "a_pod",
+    "a_quota",
+    "fake_kubernetes",
+    "inside",
+    "kubeconfig",
+]
 
 NAMESPACE, TOKEN = "team", "canary-of-the-service-account"
 _TRAINER = rf"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
@@ -39,6 +47,7 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
     ("GET", _PODS, {"labelSelector"}, "list_pods"),
     ("GET", rf"{_PODS}/([\w.-]+)/log", {"container", "previous", "tailLines"}, "read_log"),
     ("GET", rf"/api/v1/namespaces/{NAMESPACE}/events", {"fieldSelector"}, "list_events"),
+    ("GET", _WORKFLOWS, {"labelSelector"}, "list_workflows"),
     ("GET", rf"{_WORKFLOWS}/([\w.-]+)", set(), "get_workflow"),
     ("GET", rf"{_TRAINER}/trainingruntimes/([\w.-]+)", set(), "get_runtime"),
     ("POST", _JOBS, set(), "create_job"),
@@ -119,6 +128,13 @@ class FakeKubernetes(JsonApi):
             if reason == wanted
         ]
         return _sent(client.CoreV1EventList(api_version="v1", items=found))
+
+    def list_workflows(self, query: dict[str, str], body: bytes) -> Any:
+        key, _, value = query["labelSelector"].partition("=")
+        found = [
+            one for one in self.workflows.values() if one["metadata"]["labels"].get(key) == value
+        ]
+        return {"kind": "WorkflowList", "items": found}
 
     def get_workflow(self, query: dict[str, str], body: bytes, name: str) -> Any:
         if name not in self.workflows:
@@ -336,6 +352,21 @@ def fake_kubernetes() -> Iterator[FakeKubernetes]:
         with serve(fake.answer, tls=context) as address:
             fake.port = int(address.rpartition(":")[2])
             yield fake
+
+
+def kubeconfig(fake: FakeKubernetes, path: Path) -> None:
+    """Write a kubeconfig whose only cluster is this one."""
+    cluster = {"server": f"https://127.0.0.1:{fake.port}"}
+    cluster["certificate-authority"] = str(fake.folder / "ca.crt")
+    made = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "fake", "cluster": cluster}],
+        "users": [{"name": "me", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
+        "current-context": "fake",
+    }
+    path.write_text(json.dumps(made))
 
 
 def inside(fake: FakeKubernetes, monkeypatch: Any) -> None:

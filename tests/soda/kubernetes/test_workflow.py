@@ -26,7 +26,14 @@ NODES = {
         "finishedAt": "2026-11-26T10:00:00Z",
     },
     "d": {"type": "Pod", "name": "run-x7k.root.preflight.executor(0)", "phase": "Succeeded"},
+    "e": {
+        "type": "Pod",
+        "name": "run-x7k.root.teacher-gen.executor",
+        "phase": "Pending",
+        "message": "ImagePullBackOff: no such\nimage",
+    },
 }
+WAITING = [("teacher-gen", "ImagePullBackOff: no such image")]
 FAILURES = [("snapshot", "Expected a non-empty string"), ("train", "pod deleted")]
 
 
@@ -37,24 +44,24 @@ def _named(monkeypatch):
 
 def test_the_pods_that_failed_are_named_by_their_steps_in_the_order_of_their_ends(cluster):
     cluster.workflows["run-x7k"] = {"spec": {}, "status": {"nodes": NODES}}
-    assert look_at_workflow() == RunState(False, FAILURES)
+    assert look_at_workflow() == RunState(False, FAILURES, WAITING)
 
 
 def test_nodes_that_argo_has_compressed_are_read(cluster):
     packed = base64.b64encode(gzip.compress(json.dumps(NODES).encode())).decode()
     cluster.workflows["run-x7k"] = {"spec": {}, "status": {"compressedNodes": packed}}
-    assert look_at_workflow() == RunState(False, FAILURES)
+    assert look_at_workflow() == RunState(False, FAILURES, WAITING)
 
 
 @pytest.mark.parametrize("spec", [{"activeDeadlineSeconds": 0}, {"shutdown": "Terminate"}])
 def test_a_run_that_somebody_ended_is_cancelled(cluster, spec):
     cluster.workflows["run-x7k"] = {"spec": spec, "status": {}}
-    assert look_at_workflow() == RunState(True, [])
+    assert look_at_workflow() == RunState(True, [], [])
 
 
 def test_a_deadline_of_its_own_is_no_cancel(cluster):
     cluster.workflows["run-x7k"] = {"spec": {"activeDeadlineSeconds": 3600}, "status": {}}
-    assert look_at_workflow() == RunState(False, [])
+    assert look_at_workflow() == RunState(False, [], [])
 
 
 def test_one_that_is_gone_or_outside_of_a_cluster_says_nothing(cluster, monkeypatch):
