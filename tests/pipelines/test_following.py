@@ -1,4 +1,4 @@
-"""A run is followed to its end: its steps, what their pods wait for, why one failed, and the code."""
+"""A run is followed to its end: its steps, what pods wait for, why one failed, the exit code."""
 
 from pathlib import Path
 
