@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from soda.errors import ConfigError
+from soda.yaml_values import read_yaml
 
 __all__ = [
     "Config",
@@ -30,7 +31,7 @@ __all__ = [
 class Group(BaseModel):
     """Values that belong together: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Config(Group):
@@ -166,7 +167,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file is missing, or holds something else.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected {what}, found {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -186,7 +187,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set: expected key=value, found '{text}'")
     try:
-        return key, yaml.safe_load(value)
+        return key, read_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: expected a YAML value, found '{value}'") from error
 

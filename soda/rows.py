@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator
 
 __all__ = [
+    "Expected",
     "Message",
     "Outcome",
     "Pair",
@@ -22,12 +23,22 @@ __all__ = [
     "digest",
     "normalized",
     "part_of",
+    "told",
 ]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+# Soft hyphens, joiners, marks of direction, variation selectors: nobody sees them.
+_UNSEEN = dict.fromkeys(
+    (
+        *(0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F)),
+        *(*range(0x2060, 0x206A), *range(0xFE00, 0xFE10)),
+    )
+)
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 Split = Literal["train", "validation", "test"]
+# A short right answer, where one is known: text, a number, or alternatives; never empty.
+Expected = str | int | float | list[str | int | float]
 
 # How an answer ended. `answered`: the model stopped by itself. `truncated`: it hit the token limit.
 # `refused`: the API withheld it. `empty`: nothing but white space. `failed`: no answer was had.
@@ -62,8 +73,24 @@ def digest(value: Any) -> str:
 
 
 def normalized(text: str) -> str:
-    """Return a text as it is compared: whatever its case, white space and width of characters."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text as it is compared: whatever its case, white space and width of characters.
+
+    Unicode's NFKC_Casefold: a case fold can leave what NFKC would compose, so NFKC comes twice.
+    Turkish: the capital I with a dot is the small one, not that with a second dot.
+    """
+    folded = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
+    folded = folded.replace("i\u0307", "i")
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def told(messages: list[Message], system: str) -> list[Message]:
+    """Return a conversation that begins with a system prompt; one that it has comes after it."""
+    if not system:
+        return messages
+    first, *rest = messages
+    if first["role"] != "system":
+        return [{"role": "system", "content": system}, *messages]
+    return [{"role": "system", "content": f"{system}\n\n{first['content']}"}, *rest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +100,7 @@ class Prompt:
     id: str
     messages: list[Message]
     split: Split
-    expected: str | None = None  # a short string that a right answer holds, where one is known
+    expected: Expected | None = None  # what a right answer holds, where it is known
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -94,6 +121,8 @@ class Response:
     outcome: Outcome
     tokens: int | None = None  # length of the answer, as its own model counts
     detail: str | None = None  # why an answer was refused or is missing
+    thoughts: str | None = None  # what the model thought before it, where that is kept
+    source: str = ""  # what the model is called that answered
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -102,7 +131,10 @@ class Response:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as a JSON object."""
-        return {**_fields(self), "prompt": self.prompt.to_json()}
+        found = {**_fields(self), "prompt": self.prompt.to_json()}
+        if self.thoughts is None:
+            del found["thoughts"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +144,10 @@ class Pair:
     id: str
     prompt: list[Message]
     chosen: list[Message]  # one assistant message: the teacher's answer
-    rejected: list[Message]  # one assistant message: the base student's own answer
-    rejected_stopped: bool  # False where the student was cut: no end of turn may follow
+    rejected: list[Message]  # one assistant message: the base student's or another model's answer
+    rejected_stopped: bool  # False where the answer was cut: no end of turn may follow
     split: Split
+    rejected_source: str = ""  # what the model is called that gave the rejected answer
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -97,9 +97,9 @@ def ending_of(steps: list[Step], workflow: RunState | None, state: str, error: s
         return _registered(done["register"])
     if "compare" in done:
         return Ending("✓", "the comparison is ready", True)
-    if done.get("watch", {}).get("outcome") == "unchanged":
+    if (outcome := done.get("watch", {}).get("outcome")) in ("unchanged", "unclear"):
         evidence = "; ".join(done["watch"]["evidence"])
-        return Ending("·", f"nothing new, the teacher is unchanged: {evidence}"[:_LONGEST], True)
+        return Ending("·", f"nothing new, the teacher is {outcome}: {evidence}"[:_LONGEST], True)
     if workflow is not None and workflow.cancelled:
         where = f" while {' and '.join(at_work)} was at work" if at_work else ""
         return Ending("■", f"cancelled{where}; {_AGAIN}", False)

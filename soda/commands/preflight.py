@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soda import storage
-from soda.config import Config, load_recipe
+from soda.config import Config
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
 from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
+from soda.recipe import STEPS, Recipe, load_recipe, parse_step
 from soda.run_state import recording
-from soda.stage import load_stage
-from soda.stages import STAGES
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.train import TrainConfig
 from soda.storage import BUCKETS, Place
-from soda.teacher.identity import find_model
+from soda.teacher.identity import prove
+from soda.teacher.served import as_asked
 
 __all__ = [
     "Check",
@@ -56,7 +56,7 @@ class _Skipped(Exception):  # noqa: N818 - it says what happened
 
 
 def preflight(
-    recipe: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
     *,
     store: str = "",
     images: list[str] | None = None,
@@ -67,7 +67,7 @@ def preflight(
     """Look at everything a run needs; nothing is raised.
 
     Args:
-        recipe: a stage's raw values by its name; a stage that is left out is not looked at.
+        recipe: a step's raw values by its name; a step that is left out is not looked at.
         store: where runs keep what they share; "": not looked at.
         images: references that the pods will pull.
         gpus: what training asks for.
@@ -82,9 +82,9 @@ def preflight(
         found.append(_check("teacher", lambda: _teacher(teacher), _FIXES["teacher"]))
     if isinstance(student, ImportStudentConfig):
         found.append(_check("student", lambda: look_at_source(student), _FIXES["student"]))
-    train = configs.get("train")
-    if isinstance(train, TrainConfig):
-        look = functools.partial(_processes, train, gpus)
+    trainings = [each for each in configs.values() if isinstance(each, TrainConfig)]
+    if trainings:
+        look = functools.partial(_processes, trainings, gpus)
         found.append(_check("processes", look, _FIXES["processes"]))
     register = configs.get("register")
     registry = register.registry if isinstance(register, RegisterConfig) else ""
@@ -122,16 +122,16 @@ def _check(name: str, look: Callable[[], str], fix: str) -> Check:
         return Check(name, "failed", " ".join(str(error).split()), fix)
 
 
-def _of_recipe(recipe: Mapping[str, Mapping[str, Any]], configs: dict[str, Config]) -> Check:
+def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
     problems = []
-    for name, values in recipe.items():
+    for name in filter(recipe.__contains__, STEPS):
         try:
-            configs[name] = load_stage(name).config.parse(values)
+            configs[name] = parse_step(recipe, name)
         except SodaError as error:
             problems.append(str(error))
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
-    return Check("recipe", "ok", f"{len(configs)} stages")
+    return Check("recipe", "ok", f"{len(configs)} steps")
 
 
 def _teacher(config: TeacherGenConfig) -> str:
@@ -139,16 +139,22 @@ def _teacher(config: TeacherGenConfig) -> str:
         if config.answers:
             raise _Skipped("only given answers are used")
         raise ConfigError("expected teacher-gen.base_url and .model, found none")
-    entry = find_model(config.base_url, config.model)
-    key = "with a key" if os.environ.get("SODA_TEACHER_API_KEY") else "without a key"
-    listed = "listed" if entry else "an endpoint without a list of models"
-    return f"{config.model} at {config.base_url}: {listed}, {key}"
+    found = prove(config.endpoint(), config.body())
+    key = "with a key" if config.endpoint().secrets() else "without a key"
+    listed = {True: "listed", False: "not listed", None: "an endpoint without a list of models"}
+    named = found.served is None or as_asked(config.model, found.served)
+    served = "" if named else f", served by {found.served}"
+    if not named and config.served == "as_asked":
+        raise ConfigError(f"expected answers of {config.model}, found those of {found.served}")
+    return f"{config.model} at {config.base_url}: {listed[found.listed]}, {key}{served}"
 
 
-def _processes(config: TrainConfig, gpus: Gpus) -> str:
+def _processes(trainings: list[TrainConfig], gpus: Gpus) -> str:
     count = gpus.count * gpus.nodes
-    config.check_processes(count)
-    return f"{count}, which {config.method} can use"
+    for config in trainings:
+        config.check_processes(count)
+    methods = dict.fromkeys(config.method for config in trainings)
+    return f"{count}, which {' and '.join(methods)} can use"
 
 
 def _writable(location: str) -> str:
@@ -236,7 +242,7 @@ def refuse_failures(found: list[Check]) -> None:
 
 
 def preflight_step(
-    recipe: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
     *,
     store: str,
     images: list[str],
@@ -289,7 +295,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(parsed: argparse.Namespace) -> int:
     """Print the table; the exit code is 2 if a check failed."""
     found = preflight(
-        load_recipe(parsed.recipe, STAGES),
+        load_recipe(parsed.recipe),
         store=os.environ.get("SODA_STORE", ""),
         images=parsed.image,
         gpus=Gpus(parsed.gpu_type, parsed.gpu_count, parsed.nodes),

@@ -63,7 +63,8 @@ class RewardModel:
         return found
 
     def _ids(self, prompt: list[Message], text: str) -> list[int]:
-        return self._chat.prompt_ids(prompt) + self._chat.answer_ids(text, stopped=True)
+        ids, [answer] = self._chat.pair_ids(prompt, [(text.strip(), True)])
+        return ids + answer
 
     def _score(self, rows: list[list[int]]) -> list[float]:
         import torch

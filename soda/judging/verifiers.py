@@ -10,25 +10,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from soda.errors import DataError
+from soda.expected import is_right
 from soda.judging.sandbox import open_sandbox
 from soda.judging.verdicts import Matchup, Reading, Verdict
-from soda.rows import normalized
+from soda.rows import Expected
 
 __all__ = [
     "Check",
     "ChoiceCheck",
     "CodeCheck",
+    "ExpectedCheck",
     "JsonCheck",
-    "NumberCheck",
     "RegexCheck",
-    "TextCheck",
     "VerifierJudge",
     "parse_check",
 ]
 
 _REGEX_SECONDS = 1.0
-_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_MARKED = re.compile(r"\\boxed\{([^{}]*)\}|####\s*(.+)")  # how mathematics data marks its result
 _FENCED = re.compile(r"```[\w+-]*\n(.*?)```", re.DOTALL)
 
 
@@ -40,33 +38,23 @@ class _Check(BaseModel):
         raise NotImplementedError
 
 
-class TextCheck(_Check):
-    """The answer holds a string as whole words, whatever the case."""
+class ExpectedCheck(_Check):
+    """The answer is the expected text or number, or one of several: `soda.expected` says when."""
 
-    kind: Literal["text"] = "text"
-    expected: str = Field(min_length=1)
+    kind: Literal["expected"]
+    expected: Expected
+    tolerance: float = Field(0.0, ge=0, description="how far off a number may be, in its own unit")
 
-    def verify(self, answer: str) -> bool | None:
-        """Say whether an answer is right."""
-        wanted = re.escape(normalized(self.expected))
-        return re.search(rf"(?<!\w){wanted}(?!\w)", normalized(answer)) is not None
-
-
-class NumberCheck(_Check):
-    r"""The last number is the expected one; one in \boxed{} or after #### goes before it."""
-
-    kind: Literal["number"]
-    expected: float
-    tolerance: float = Field(0.0, ge=0, description="how far off it may be, in the number's unit")
+    @field_validator("expected")
+    @classmethod
+    def _says_something(cls, expected: Expected) -> Expected:
+        if expected in ("", []):
+            raise ValueError("expected text, a number or alternatives, found nothing")
+        return expected
 
     def verify(self, answer: str) -> bool | None:
         """Say whether an answer is right."""
-        marked = _MARKED.findall(answer)
-        found = _NUMBER.findall("".join(marked[-1]) if marked else answer)
-        if not found:
-            return False
-        number = float(found[-1].replace(",", "").replace("\u2212", "-"))
-        return abs(number - self.expected) <= self.tolerance + 1e-9 * abs(self.expected)
+        return is_right(self.expected, answer, self.tolerance)
 
 
 class ChoiceCheck(_Check):
@@ -167,7 +155,7 @@ class CodeCheck(_Check):
 
 
 Check = Annotated[
-    TextCheck | NumberCheck | ChoiceCheck | JsonCheck | RegexCheck | CodeCheck,
+    ExpectedCheck | ChoiceCheck | JsonCheck | RegexCheck | CodeCheck,
     Field(discriminator="kind"),
 ]
 _CHECK: TypeAdapter[Any] = TypeAdapter(Check)

@@ -16,7 +16,7 @@ from soda.errors import ClusterError
 from soda.kubernetes.api import OutOfReach, ask, connect
 from soda.kubernetes.pods import ended, last_lines, list_pods, waiting
 from soda.progress import say
-from soda.stage import Call
+from soda.stage import Call, one_by_one
 from soda.storage import Place
 from soda.training.run.interrupt import listen
 
@@ -67,7 +67,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
     # its exit code is the stage's, so that the runtime can tell a refusal (2) from a lost process
     command = ["python", "-m", "soda.training.run.workers", "torchrun", "-m", "soda"]
     command += [call.stage.name]
-    for key, artifact in call.inputs.items():
+    for key, artifact in one_by_one(call.inputs):
         made = artifact.manifest
         command += [f"--{key}", f"{store}/{name_in_store(made.stage, made.key)}"]
     for key, value in call.config.model_dump(mode="json", exclude_none=True).items():

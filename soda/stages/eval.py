@@ -11,13 +11,15 @@ from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import CHANGES, METRICS, MODELS, holds_expected, intervals, rouge_l
+from soda.evaluation.metrics import CHANGES, METRICS, MODELS, intervals, rouge_l
 from soda.evaluation.report import render_html, render_markdown
+from soda.expected import is_right
 from soda.progress import progress, say
 from soda.rows import Pair, Response
 from soda.storage import Place
-from soda.student.chat import ChatFormat
+from soda.student.chat import ChatError, ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
+from soda.words import script
 
 __all__ = ["EvalConfig", "eval"]
 
@@ -55,9 +57,10 @@ def eval(  # noqa: A001 - a stage's function has its name
 
     Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
     accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat: for
-    each model, and as paired changes between them, with bootstrap 95 % intervals. Then lm-eval's
-    tasks. `warmed` is the student that the last training started from; where it is the base, or
-    the trained student itself, two models are compared.
+    each model, and as paired changes between them, with bootstrap 95 % intervals; also by the
+    script that prompts are written in, where they mix several. Then lm-eval's tasks. `warmed` is
+    the student that the last training started from; where it is the base, or the trained student
+    itself, two models are compared.
     """
     check_tasks(config.lm_eval_tasks)
     rows = [
@@ -66,6 +69,7 @@ def eval(  # noqa: A001 - a stage's function has its name
         if row.prompt.split == config.split and row.outcome == "answered"
     ]
     held_out = list(pairs.rows(config.split))
+    rows, refused = _scorable(rows, ChatFormat.load(base.path))
     if not rows:
         raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
     inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
@@ -77,6 +81,8 @@ def eval(  # noqa: A001 - a stage's function has its name
             name: _measure(writer, name, each, rows, held_out, config)
             for name, each in models.items()
         }
+        for key, error in refused.items():
+            writer.drop(key, error.reason, str(error))
         figures = _figures(measured, rows, held_out, config)
         figures |= _lineage(models, teacher, pairs)
         samples = [_sample(row, measured) for row in rows]
@@ -84,6 +90,23 @@ def eval(  # noqa: A001 - a stage's function has its name
         _write(writer, figures, samples, curves)
         _write_logs(writer, teacher, curves)
     return Report.open(out)
+
+
+def _scorable(
+    rows: list[Response], chat: ChatFormat
+) -> tuple[list[Response], dict[str, ChatError]]:
+    """Return the rows that the template takes, and why it takes no others, by the prompt's id."""
+    taken = []
+    refused = {}
+    for row in rows:
+        try:
+            chat.answer_ids(row.prompt.messages, row.text, stopped=True)
+            taken.append(row)
+        except ChatError as error:
+            refused[row.prompt.id] = error
+    if refused:
+        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: the template refuses them")
+    return taken, refused
 
 
 def _measure(
@@ -138,14 +161,14 @@ def _answers(
     found: Measurement = {key: {} for key in ("texts", *METRICS)}
     for row, answer, score in zip(rows, answers, rouge, strict=True):
         key = row.prompt.id
-        theirs = len(chat.answer_ids(row.text, stopped=True))
+        theirs = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
         found["texts"][key] = answer.text
         found["rouge_l"][key] = score
         found["length_ratio"][key] = answer.tokens / theirs
         found["stopped"][key] = float(answer.stopped)
         found["repetitive"][key] = float(answer.repeats)
         if row.prompt.expected is not None:
-            found["exact_match"][key] = float(holds_expected(row.prompt.expected, answer.text))
+            found["exact_match"][key] = float(is_right(row.prompt.expected, answer.text))
     return found
 
 
@@ -181,25 +204,14 @@ def _likelihoods(
 def _figures(
     measured: dict[str, Measurement], rows: list[Response], pairs: list[Pair], config: EvalConfig
 ) -> dict[str, Any]:
-    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
-    metrics = {}
-    for name, metric in METRICS.items():
-        keys = list(measured["before"][name])
-        if keys:
-            metrics[name] = {
-                "label": metric.label,
-                "better": metric.better,
-                "count": len(keys),
-                **intervals(
-                    {
-                        model: [found[name][key] for key in keys]
-                        for model, found in measured.items()
-                    },
-                    changes,
-                    samples=config.bootstrap_samples,
-                    seed=config.seed,
-                ),
-            }
+    scripts: dict[str, set[str]] = {}
+    for row in rows:
+        asked = row.prompt.messages[-1]["content"]
+        scripts.setdefault(script(asked), set()).add(row.prompt.id)
+    by_script = {
+        name: {"prompts": len(scripts[name]), "metrics": _metrics(measured, scripts[name], config)}
+        for name in sorted(scripts, key=lambda name: (-len(scripts[name]), name))
+    }
     tasks = {
         task: {
             key: {
@@ -215,9 +227,36 @@ def _figures(
         "split": config.split,
         "prompts": len(rows),
         "pairs": len(pairs),
-        "metrics": metrics,
+        "metrics": _metrics(measured, None, config),
+        "scripts": by_script if len(by_script) > 1 else {},
         "lm_eval": tasks,
     }
+
+
+def _metrics(
+    measured: dict[str, Measurement], prompts: set[str] | None, config: EvalConfig
+) -> dict[str, Any]:
+    """Return every metric's figures, over all prompts or some; without those of nothing."""
+    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
+    metrics = {}
+    for name, metric in METRICS.items():
+        keys = [key for key in measured["before"][name] if prompts is None or key in prompts]
+        if keys:
+            metrics[name] = {
+                "label": metric.label,
+                "better": metric.better,
+                "count": len(keys),
+                **intervals(
+                    {
+                        model: [found[name][key] for key in keys]
+                        for model, found in measured.items()
+                    },
+                    changes,
+                    samples=config.bootstrap_samples,
+                    seed=config.seed,
+                ),
+            }
+    return metrics
 
 
 def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict[str, Any]:

@@ -1,35 +1,61 @@
 """Bring the student in: a model folder, a hub model at a revision, or a GGUF file."""
 
+import datetime
+import glob
+import importlib.util
 import json
 import re
 import shutil
-import struct
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from soda import storage
 from soda.artifacts.kinds import Model
 from soda.artifacts.writer import Writer
 from soda.config import Config
-from soda.errors import ConfigError, ModelError
-from soda.rows import digest
+from soda.errors import ModelError
+from soda.progress import say
 from soda.storage import Place
-from soda.storage.packaged import packaged_file
+from soda.student import adapter, gguf
+from soda.student.account import Account
 from soda.student.chat import ChatFormat
-from soda.student.weights import load_causal_lm, weights_digest
+from soda.student.folder import check_folder, read_json, regular_files
+from soda.student.layout import INDEX, Weights, find_weights, write_weights
+from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
+from soda.student.template import (
+    asks_for_date,
+    choose_template,
+    fix_date,
+    plain_template,
+    write_template,
+)
+from soda.student.tensors import Headers, read_headers
+from soda.student.tokenizer import load_tokenizer
+from soda.student.weights import check_weights, load_config, weights_digest
 
 __all__ = ["ImportStudentConfig", "import_student", "look_at_source"]
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_KEPT = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
+# Of config.json: which kernels a machine has is its own affair, and which files hold the weights.
+_DROPPED = (
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+    *("experts_implementation", "_experts_implementation", "transformers_weights", "fusion_config"),
+)
+_TOKENIZER = (
+    *("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "chat_template"),
+    *("additional_chat_templates/", "spiece"),
+)
+_NOT_COPIED = ("manifest.json", adapter.CONFIG, INDEX)
 
 
 class ImportStudentConfig(Config):
     """Which student."""
 
-    aside: ClassVar[tuple[str, ...]] = ("source",)
+    aside: ClassVar[tuple[str, ...]] = ("source", "base")
 
     source: str = Field(
         description="a folder, a .gguf file, a hub id, or package:NAME/FILE inside a Python package"
@@ -38,181 +64,270 @@ class ImportStudentConfig(Config):
         "", description="sha256 of the file, or of the folder's files; filled in if left out"
     )
     revision: str = Field("", description="hub only: the commit, 40 hex digits")
+    base: str = Field("", description="the model of an adapter, as a source: they are merged")
+    base_digest: str = Field("", description="as source_digest, of the base")
+    base_revision: str = Field("", description="as revision, of the base")
+    template: str = Field(
+        "",
+        description="which of several chat templates, else the default one; plain: headings in "
+        "plain text, for a base model without any",
+    )
+    template_date: str = Field(
+        "2024-07-26", description="the day that a chat template with a date takes for today"
+    )
+
+    @field_validator("template_date")
+    @classmethod
+    def _is_a_day(cls, value: str) -> str:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise ValueError(f"expected a day such as 2024-07-26, found '{value}'")
+        datetime.date.fromisoformat(value)
+        return value
 
     def pin(self) -> Self:
-        """Write the digest of a local source into it."""
-        if self.source_digest:
-            return self
-        path = _local(self.source)
-        if path is None:
-            return self
-        return self.model_copy(update={"source_digest": _digest(path)})
+        """Write the digests of local sources into it."""
+        found = {}
+        for name, source in (("source_digest", self.source), ("base_digest", self.base)):
+            path = local(source) if source and not getattr(self, name) else None
+            if path is not None:
+                found[name] = source_digest(path)
+        return self.model_copy(update=found)
 
 
 def import_student(*, config: ImportStudentConfig, out: Place) -> Model:
     """Bring the student in as safetensors, with its tokenizer and chat template.
 
-    Refuses what cannot be trained here, and says why: weights that exist only as pickles, models
-    that need code of their own, quantised weights, models that are not causal language models, and
-    tokenizers without a chat template that ends an answer with a special token.
+    Every tensor that the architecture wants has to be there, in its shape; what tools have put
+    before the names is taken off. A split GGUF is read whole, an adapter merged into its base. What
+    is left out, such as the part that sees, is named. Refused, with the reason: weights that exist
+    only as pickles or are quantised, models that need code of their own or are no causal language
+    models, links, and tokenizers without a chat template that ends an answer with a special token.
     """
-    path = _local(config.source)
-    if path is not None and (found := _digest(path)) != config.source_digest:
-        raise ModelError(
-            f"{config.source}: expected sha256 {config.source_digest[:12]}..., "
-            f"found {found[:12]}..."
-        )
     with Model.create(out, config=config, inputs={}) as writer:
-        if path is None:
-            path = _download(config)
-        if path.is_dir():
-            _copy_folder(path, writer.path)
-        elif path.suffix == ".gguf":
-            _convert_gguf(path, writer.path)
-        else:
-            raise ModelError(f"{path}: expected a folder or a .gguf file, found '{path.suffix}'")
-        _check(writer, config.source)
+        path = _fetched(config.source, config.source_digest, config.revision)
+        base = None
+        if config.base:
+            base = _fetched(config.base, config.base_digest, config.base_revision)
+        _bring(path, base, config, writer)
+        _check(writer, config)
     return Model.open(out)
 
 
-def look_at_source(config: ImportStudentConfig) -> str:
-    """Say what the student is, without fetching its weights.
+def _fetched(source: str, wanted: str, revision: str) -> Path:
+    """Return a source as a path, after a look at its digest."""
+    path = local(source)
+    if path is None:
+        return download(source, revision)
+    if (found := source_digest(path)) != wanted:
+        raise ModelError(f"{source}: expected sha256 {wanted[:12]}..., found {found[:12]}...")
+    return path
 
-    Raises:
-        SodaError: it is not there, or cannot be trained here.
-    """
-    if (place := Place.of(config.source)).remote:
-        store = place.open()
-        names = [entry.name for entry in store.list()]
-        text = store.read("config.json")[0] if "config.json" in names else b""
-    elif (path := _local(config.source)) is not None:
-        if path.is_file():
-            return f"a file of {path.stat().st_size / 2**20:,.0f} MiB"
-        names = [file.name for file in path.iterdir()]
-        file = path / "config.json"
-        text = file.read_bytes() if file.is_file() else b""
+
+def _bring(path: Path, base: Path | None, config: ImportStudentConfig, writer: Writer) -> None:
+    """Put a whole model into the artifact."""
+    if base is None:
+        _bring_whole(path, config.source, writer.path, writer)
+        return
+    if not (path / adapter.CONFIG).is_file():
+        raise ModelError(f"{config.source}: expected an adapter beside import-student.base")
+    folder = writer.work / "base"
+    storage.remove_tree(folder)
+    folder.mkdir()
+    _bring_whole(base, config.base, folder, writer)
+    _copy_small(folder, config.base, writer.path)
+    adapter.merge(path, folder, writer.path, config.source)
+    if (path / "tokenizer_config.json").is_file():  # the adapter's turns may have tokens of its own
+        for file in [each for each in writer.path.iterdir() if each.name.startswith(_TOKENIZER)]:
+            file.unlink()
+        _copy_small(path, config.source, writer.path, _TOKENIZER)
+    storage.remove_tree(folder)
+    say(f"import-student: {config.source}: merged into {config.base}")
+
+
+def _bring_whole(path: Path, source: str, target: Path, writer: Writer) -> None:
+    if path.is_dir():
+        weights, headers = _weigh(path, source, target)
+        write_weights(path, weights, headers, target)
+        if weights.account.config.model_type != load_config(target, source).model_type:
+            weights.account.config.save_pretrained(target)  # without the parts that are left out
+        _note(weights, source, writer)
+    elif path.suffix == ".gguf":
+        gguf.convert(path, target, writer.work)
     else:
-        names, text = _hub_files(config)
-    if not any(name.endswith(".safetensors") for name in names):
-        raise ModelError(f"{config.source}: expected safetensors weights, found no such file")
-    if not text:
-        raise ModelError(f"{config.source}: expected config.json, found no such file")
-    return _check_architecture(_parse_json(text, "config.json", config.source), config.source)
+        raise ModelError(f"{path}: expected a folder or a .gguf file, found '{path.suffix}'")
 
 
-def _hub_files(config: ImportStudentConfig) -> tuple[list[str], bytes]:
-    _check_hub_name(config)
-    from huggingface_hub import HfApi, hf_hub_download
-
-    try:
-        names = HfApi().list_repo_files(config.source, revision=config.revision)
-        path = hf_hub_download(config.source, "config.json", revision=config.revision)
-    except _hub_failures() as error:
-        raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
-    return names, Path(path).read_bytes()
+def _weigh(path: Path, source: str, target: Path) -> tuple[Weights, Headers]:
+    """Bring a folder's small files, and return which of its files are the weights."""
+    files = regular_files(path, source, ("*.safetensors",))
+    _sketch(path, source, target, [file.name for file in files])
+    headers = read_headers(files, source)
+    return find_weights(path, headers, load_config(target, source), source), headers
 
 
-def _local(source: str) -> Path | None:
-    """Return the path a source names on this machine, or None for a hub id."""
-    path = packaged_file(source) or Place.of(source).fetch()
-    return path if path.exists() else None
-
-
-def _digest(path: Path) -> str:
-    if path.is_file():
-        return storage.file_digest(path)
-    files = sorted(file for pattern in _KEPT for file in path.glob(pattern))
-    return digest({file.name: storage.file_digest(file) for file in files})
-
-
-def _download(config: ImportStudentConfig) -> Path:
-    _check_hub_name(config)
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            config.source, revision=config.revision, allow_patterns=list(_KEPT)
+def _sketch(path: Path, source: str, target: Path, weights: list[str]) -> None:
+    """Copy a folder's small files, if by them and the names of its weights it can be trained."""
+    check_folder(path, source)
+    plain = [name for name in weights if name != adapter.WEIGHTS]
+    if (path / adapter.CONFIG).is_file():
+        base = adapter.base_named_in(path, source)
+        raise ModelError(
+            f"{source}: expected whole weights, found an adapter beside them; keep one of the two"
+            if plain
+            else f"{source}: expected whole weights, found an adapter of {base}; name that model "
+            "in import-student.base"
         )
-    except _hub_failures() as error:
-        raise ModelError(f"{config.source}: expected a hub model, found: {error}") from error
-    return Path(folder)
-
-
-def _hub_failures() -> tuple[type[BaseException], ...]:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # Its bases are the HTTP library's: nobody answers. ValueError: a name that no hub model has.
-    return (*HfHubHTTPError.__bases__, OSError, ValueError)
-
-
-def _check_hub_name(config: ImportStudentConfig) -> None:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.source):
-        raise ModelError(f"{config.source}: expected a folder, a file or a hub id, found nothing")
-    if not re.fullmatch(r"[0-9a-f]{40}", config.revision):
-        raise ConfigError(
-            "import-student.revision: expected the commit of a hub model, 40 hex digits, found "
-            f"'{config.revision}'"
-        )
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    if not any(source.glob("*.safetensors")):
-        pickled = sorted(file.name for pattern in _PICKLED for file in source.glob(pattern))
+    if not weights:
+        pickled = sorted(file.name for pattern in _PICKLED for file in path.glob(pattern))
         raise ModelError(
             f"{source}: expected safetensors weights, found "
             f"{'only pickled ones: ' + ', '.join(pickled) if pickled else 'no weights'}"
         )
-    for pattern in _KEPT:
-        for file in source.glob(pattern):
-            if file.name != "manifest.json":  # of an artifact that is imported again
-                shutil.copyfile(file, target / file.name)
+    _check_architecture(read_json(path / "config.json", source), source)
+    _copy_small(path, source, target)
 
 
-def _convert_gguf(source: Path, target: Path) -> None:
-    import gguf  # noqa: F401 - for transformers; an import puts its version into the key
-    import torch
-    from transformers import AutoTokenizer, GgufConfig
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-        model = load_causal_lm(
-            source.parent,
-            torch.float32,
-            gguf_file=source.name,
-            # without this the weights stay packed, and save_pretrained refuses them
-            quantization_config=GgufConfig(dequantize=True),
-        )
-    except (OSError, ValueError, LookupError, struct.error) as error:
-        raise ModelError(f"{source}: expected a whole GGUF model, found: {error}") from error
-    model.to(torch.bfloat16).save_pretrained(target)
-    tokenizer.save_pretrained(target)
+def _copy_small(path: Path, source: str, target: Path, names: tuple[str, ...] = ("",)) -> None:
+    """Copy what is no weights; of the config, what decides the model."""
+    for file in regular_files(path, source, KEPT):
+        name = file.relative_to(path)
+        if file.suffix == ".safetensors" or name.name in _NOT_COPIED:
+            continue
+        if not name.as_posix().startswith(names):
+            continue
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target / name)
+    config = target / "config.json"
+    if config.is_file():
+        values = read_json(config, source)
+        kept = {key: value for key, value in values.items() if key not in _DROPPED}
+        if kept != values:
+            config.write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
-def _check(writer: Writer, source: str) -> None:
+def _note(weights: Weights, source: str, writer: Writer) -> None:
+    """Say what was done to the weights, and keep it."""
+    account = weights.account
+    if account.removed:
+        say(f"import-student: {source}: took '{account.removed}' off the tensors' names")
+    for part, count in account.left_out.items():
+        say(f"import-student: {source}: left out {part}, {count} tensors")
+    for name in weights.others:
+        say(f"import-student: {source}: left out {name}; {', '.join(weights.files)} is whole")
+    writer.facts["tensors"] = _counted(account)
+
+
+def _counted(account: Account) -> dict[str, Any]:
+    return {
+        "used": len(account.names),
+        "left_out": account.left_out,
+        "removed_from_names": account.removed,
+    }
+
+
+def look_at_source(config: ImportStudentConfig) -> str:
+    """Say what the student is, from its small files and the headers of its weights.
+
+    Raises:
+        SodaError: it is not there, or cannot be trained here.
+    """
+    if not config.base:
+        return _look(config, config.source, config.revision)
+    with tempfile.TemporaryDirectory() as folder:
+        small, _, headers = _small(config.source, config.revision, Path(folder))
+        adapter.check(small, headers(), config.source)
+    found = _look(config, config.base, config.base_revision)
+    return f"an adapter, merged into {config.base}: {found}"
+
+
+def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
+    path = None if Place.of(source).remote else local(source)
+    if path is not None and path.is_file():
+        return _look_at_file(path, source)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder)
+        small, names, headers = _small(source, revision, target / ".small")
+        _sketch(small, source, target, names)
+        kind = _check_architecture(read_json(target / "config.json", source), source)
+        counted = "its tensors are counted when it is imported"
+        if importlib.util.find_spec("torch") is not None:
+            weights = find_weights(small, headers(), load_config(target, source), source)
+            counted = f"{len(weights.account.names)} tensors"
+        if not config.base:
+            _check_vocabulary(target, _settle_template(target, config), source)
+        return f"{kind}; {counted}"
+
+
+def _small(
+    source: str, revision: str, target: Path
+) -> tuple[Path, list[str], Callable[[], Headers]]:
+    """Return a folder with a source's small files, its files of weights, and what reads headers."""
+    path = None if Place.of(source).remote else local(source)
+    if path is not None:
+        files = regular_files(path, source, ("*.safetensors",))
+        return path, [file.name for file in files], lambda: read_headers(files, source)
+    remote = Place.of(source).remote
+    small, headers = bucket_sketch(source, target) if remote else hub_sketch(source, revision)
+    return small, list(headers), lambda: headers
+
+
+def _look_at_file(path: Path, source: str) -> str:
+    parts = [Path(part) for part in gguf.parts_of(str(path))]
+    for part in parts:
+        regular_files(part.parent, source, (glob.escape(part.name),))
+        with part.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(f"{source}: expected a GGUF file, found another: {part.name}")
+    return f"GGUF, {sum(part.stat().st_size for part in parts) / 2**20:,.0f} MiB"
+
+
+def _check(writer: Writer, config: ImportStudentConfig) -> None:
     """Refuse a model that cannot be trained; complete its generation config if it can."""
-    config = _read_json(writer.path / "config.json", source)
-    kind = _check_architecture(config, source)
-    chat = ChatFormat.load(writer.path, source)
-    if len(chat.tokenizer) > config.get("vocab_size", len(chat.tokenizer)):
-        raise ModelError(
-            f"{source}: expected at most {config['vocab_size']} tokens, the tokenizer has "
-            f"{len(chat.tokenizer)}"
-        )
-    _stop_at(chat.end_of_turn, writer.path / "generation_config.json", source)
-    _check_weights(writer.path, source)
+    folder, source = writer.path, config.source
+    account = check_weights(folder, source)
+    writer.facts.setdefault("tensors", _counted(account))
+    kind = _check_architecture(read_json(folder / "config.json", source), source)
+    chat = _settle_template(folder, config)
+    _check_vocabulary(folder, chat, source)
+    _stop_at(chat.end_of_turn, folder / "generation_config.json", source)
     writer.facts.update(
         model_type=kind,
-        weights_digest=weights_digest(writer.path),
+        weights_digest=weights_digest(folder),
         template_digest=chat.template_digest,
         end_of_turn=chat.tokenizer.convert_ids_to_tokens(chat.end_of_turn),
     )
 
 
+def _settle_template(folder: Path, config: ImportStudentConfig) -> ChatFormat:
+    """Leave one chat template in the folder, and try it."""
+    tokenizer = load_tokenizer(folder, config.source)
+    if config.template == "plain":
+        template = plain_template(tokenizer, config.source)
+    else:
+        template = choose_template(tokenizer.chat_template, config.template, config.source)
+    if asks_for_date(template):
+        day = datetime.date.fromisoformat(config.template_date)
+        template = fix_date(template, day, config.source)
+        say(f"import-student: {config.source}: the chat template's date is {day} from now on")
+    if template != tokenizer.chat_template:
+        write_template(folder, template)
+    chat = ChatFormat.load(folder, config.source)
+    chat.answer_ids([{"role": "user", "content": "hello"}], "Hello!", stopped=True)
+    return chat
+
+
+def _check_vocabulary(folder: Path, chat: ChatFormat, source: str) -> None:
+    rows = load_config(folder, source).get_text_config().vocab_size
+    highest = max(chat.tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(
+            f"{source}: expected at most {rows} tokens, the tokenizer has {highest + 1}"
+        )
+
+
 def _check_architecture(config: dict[str, Any], source: str) -> str:
     """Refuse what is no causal language model of transformers; return its type."""
-    if "auto_map" in config:
-        raise ModelError(f"{source}: expected a model of transformers, found one with its own code")
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         raise ModelError(f"{source}: expected plain weights, found quantised ones")
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -225,45 +340,28 @@ def _check_architecture(config: dict[str, Any], source: str) -> str:
     return str(kind)
 
 
-def _check_weights(folder: Path, source: str) -> None:
-    """Refuse a file that was cut short, and an index that names a file that is not there."""
-    from safetensors import SafetensorError, safe_open
-
-    names = {file.name for file in folder.glob("*.safetensors")}
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names |= set(_read_json(index, source).get("weight_map", {}).values())
-    for name in sorted(names):
-        try:
-            with safe_open(folder / name, framework="np"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{source}: expected weights in {name}, found: {error}") from error
-
-
-def _read_json(path: Path, source: str) -> dict[str, Any]:
-    try:
-        return _parse_json(path.read_bytes(), path.name, source)
-    except OSError as error:
-        raise ModelError(f"{source}: expected {path.name}, found: {error}") from error
-
-
-def _parse_json(text: bytes, name: str, source: str) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"{source}: expected {name} in JSON, found: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{source}: expected an object in {name}, found {values!r}")
-    return values
-
-
 def _stop_at(token: int, path: Path, source: str) -> None:
-    """Make generation stop at the template's end of turn: some folders forget to name it."""
-    values = _read_json(path, source) if path.is_file() else {}
+    """Make generation stop at the template's end of turn: some folders forget to name it.
+
+    Raises:
+        ModelError: the file would end every later stage that loads the model.
+    """
+    from transformers import GenerationConfig
+
+    values = read_json(path, source) if path.is_file() else {}
     stops = values.get("eos_token_id", [])
-    stops = stops if isinstance(stops, list) else [stops]
+    stops = [stop for stop in (stops if isinstance(stops, list) else [stops]) if stop is not None]
+    if not all(isinstance(stop, int) for stop in stops):
+        raise ModelError(
+            f"{source}: expected token ids as eos_token_id in {path.name}, found {stops}"
+        )
+    try:
+        GenerationConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{source}: expected {path.name} of transformers, found: {error}"
+        ) from error
     if token not in stops:
-        values["eos_token_id"] = [*(stop for stop in stops if stop is not None), token]
+        values["eos_token_id"] = [*stops, token]
         path.unlink(missing_ok=True)
         path.write_text(json.dumps(values, indent=2), encoding="utf-8")

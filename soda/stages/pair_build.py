@@ -1,6 +1,7 @@
 """Join teacher and student answers into preference pairs."""
 
 import hashlib
+from collections import Counter
 
 from pydantic import Field
 
@@ -10,7 +11,7 @@ from soda.errors import ArtifactError, DataError
 from soda.progress import progress
 from soda.rows import Pair, Response, canonical, normalized
 from soda.storage import Place
-from soda.student.chat import ChatFormat
+from soda.student.chat import ChatError, ChatFormat
 
 __all__ = ["PairBuildConfig", "pair_build"]
 
@@ -21,9 +22,12 @@ configs:
 {files}
 ---
 
-Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
+Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` that of the model that
+`rejected_source` names, which is the base student unless others were asked.
 `load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
 """
+# The snapshot's reasons for not asking.
+_UNASKED = ("prompt_too_long", "template_refused", "noncharacter", "control_token")
 
 
 class PairBuildConfig(Config):
@@ -39,6 +43,8 @@ def pair_build(
     *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Place
 ) -> Pairs:
     """Make pairs: the teacher's answer is chosen, the student's own is rejected.
+
+    Answers from elsewhere come from choose-rejects, with the student's tokenizer.
 
     A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
     refused or failed on the teacher's side, empty or failed on the student's, both answers the
@@ -57,16 +63,18 @@ def pair_build(
         spares: dict[str, list[Response]] = {}
         for spare in student.spares():
             spares.setdefault(spare.prompt.id, []).append(spare)
+        sources: Counter[str] = Counter()
         for first in student.rows():
             theirs = answers.get(first.prompt.id)
             drawn = [first, *spares.get(first.prompt.id, [])]
-            reasons = [_why_not(theirs, mine, chat, config) for mine in drawn]
-            if theirs is not None and None in reasons:
-                pair = _pair(theirs, drawn[reasons.index(None)])
+            found = [_why_not(theirs, mine, chat, config) for mine in drawn]
+            if theirs is not None and None in found:
+                pair = _pair(theirs, drawn[found.index(None)])
                 pairs.write(f"{pair.split}.jsonl", pair.to_json())
                 content.update(canonical(pair.to_json()))
-            else:
-                pairs.drop(first.prompt.id, str(reasons[0]))
+                sources[pair.rejected_source] += 1
+            elif found[0] is not None:
+                pairs.drop(first.prompt.id, *found[0])
             bar.update()
         bar.close()
         if not pairs.rows["train.jsonl"]:
@@ -74,6 +82,7 @@ def pair_build(
             raise DataError(
                 f"pair-build: expected pairs to train on, found none; dropped: {dropped or 'none'}"
             )
+        pairs.facts["rejected_sources"] = dict(sources)
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
         # `datasets` caches by folder and config name, not by content: the name has to differ
         key = content.hexdigest()[:16]
@@ -84,23 +93,29 @@ def pair_build(
 
 def _why_not(
     theirs: Response | None, mine: Response, chat: ChatFormat, config: PairBuildConfig
-) -> str | None:
-    """Return why a prompt makes no pair, or None."""
+) -> tuple[str, str] | None:
+    """Return why a prompt makes no pair, as a reason and more words; or None."""
     if theirs is None:
-        return "teacher_missing"
+        return "teacher_missing", ""
     if theirs.outcome != "answered":
-        return f"teacher_{theirs.outcome}"
+        return f"teacher_{theirs.outcome}", theirs.detail or ""
     if mine.outcome not in ("answered", "truncated"):
-        return f"student_{mine.outcome}"
+        reason = (mine.detail or "").partition(":")[0]
+        return reason if reason in _UNASKED else f"student_{mine.outcome}", mine.detail or ""
     if theirs.prompt.messages != mine.prompt.messages:
-        return "prompts_differ"
+        return "prompts_differ", ""
     if normalized(theirs.text) == normalized(mine.text):
-        return "same_answer"
-    if len(chat.prompt_ids(mine.prompt.messages)) > config.max_prompt_tokens:
-        return "prompt_too_long"
-    for side, text in (("teacher", theirs.text), ("student", mine.text)):
-        if len(chat.answer_ids(text, stopped=True)) > config.max_answer_tokens:
-            return f"{side}_too_long"
+        return "same_answer", ""
+    try:
+        answers = [(theirs.text.strip(), True), (mine.text.strip(), True)]
+        prompt, (chosen, rejected) = chat.pair_ids(mine.prompt.messages, answers)
+    except ChatError as error:
+        return error.reason, str(error)
+    if len(prompt) > config.max_prompt_tokens:
+        return "prompt_too_long", f"{len(prompt)} tokens"
+    for side, ids in (("teacher", chosen), ("student", rejected)):
+        if len(ids) > config.max_answer_tokens:
+            return f"{side}_too_long", f"{len(ids)} tokens"
     return None
 
 
@@ -108,8 +123,9 @@ def _pair(theirs: Response, mine: Response) -> Pair:
     return Pair(
         id=mine.prompt.id,
         prompt=mine.prompt.messages,
-        chosen=[{"role": "assistant", "content": theirs.text}],
-        rejected=[{"role": "assistant", "content": mine.text}],
+        chosen=[{"role": "assistant", "content": theirs.text.strip()}],
+        rejected=[{"role": "assistant", "content": mine.text.strip()}],
         rejected_stopped=mine.outcome == "answered",
         split=mine.prompt.split,
+        rejected_source=mine.source,
     )

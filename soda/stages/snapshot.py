@@ -1,7 +1,8 @@
-"""Let the base student answer every prompt once, before any training."""
+"""Let the base student, or another model, answer every prompt before any training."""
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
@@ -11,10 +12,12 @@ from soda.artifacts.intermediate import Intermediate
 from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.config import Config
-from soda.progress import progress
-from soda.rows import Outcome, Prompt, Response, Shard, part_of
+from soda.endpoint.address import Address
+from soda.errors import DataError
+from soda.progress import progress, say
+from soda.rows import Outcome, Prompt, Response, Shard, part_of, told
 from soda.storage import Place
-from soda.student.chat import ChatFormat
+from soda.student.chat import ChatError, ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
 from soda.student.generate import Answer, Sampling
 
@@ -22,7 +25,7 @@ __all__ = ["SnapshotConfig", "snapshot"]
 
 
 class SnapshotConfig(Config):
-    """How the student is sampled."""
+    """How the model is sampled."""
 
     engine: Literal["transformers", "vllm", "endpoint"] = Field(
         "transformers", description="what answers: this process, vLLM in it, or a server"
@@ -40,6 +43,12 @@ class SnapshotConfig(Config):
     )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
+    system: str = Field(
+        "", description="system prompt before every prompt, for answers that are meant to be bad"
+    )
+    source: str = Field(
+        "", description="what the model is called in pairs; else its type and its weights' digest"
+    )
     group_size: int = Field(1024, ge=1, description="prompts between two saves")
     shard: Shard = Field("1/1", description="'2/8': every eighth group of prompts, from the second")
 
@@ -50,15 +59,16 @@ class SnapshotConfig(Config):
             raise ValueError(
                 "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
             )
-        if self.endpoint and "@" in self.endpoint:
-            raise ValueError("expected no user or password in the URL, found one")
-        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"expected http:// or https://, found '{self.endpoint}'")
+        if self.endpoint:
+            Address.parse(self.endpoint)
         return self
 
 
 def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Place) -> Responses:
     """Sample the base student's own answers, once: the rejected side of the pairs.
+
+    Another model, smaller or of another family, serves as well: only its text goes on, so neither
+    its tokenizer nor its chat template need be the student's. Then choose-rejects comes next.
 
     Zero-shot, with its chat template, seeded; the artifact is the same whatever the engine. Groups
     of prompts are kept in the store as they are finished: a run that was killed goes on after the
@@ -68,34 +78,62 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
     """
     chat = ChatFormat.load(model.path)
     rows = list(prompts.rows())
-    ids = {row.id: chat.prompt_ids(row.messages) for row in rows}
-    asked = [row for row in rows if len(ids[row.id]) <= config.max_prompt_tokens]
-    groups = _groups([row.id for row in asked], ids, config)
+    ids, unasked = _prompt_ids(rows, chat, config)
+    source = config.source or f"{model.manifest.facts['model_type']}-{model.weights_digest[:8]}"
+    groups = _groups(list(ids), ids, config)
     with Responses.create(
         out, config=config, inputs={"prompts": prompts, "model": model}
     ) as writer:
-        whole = config.model_copy(update={"shard": "1/1"})
+        whole = config.model_copy(update={"shard": "1/1", "source": ""})
         key = run_key(whole, {"prompts": prompts, "model": model})
         kept = Intermediate.in_store(out, "snapshots", key)
         answers: dict[str, list[Answer]] = {}
         for group in _answered(groups, ids, kept, lambda: _engine(model, chat, config), config):
             answers |= group
         for row in rows:
-            too_long = (
-                part_of(config.shard).start == 0 and len(ids[row.id]) > config.max_prompt_tokens
-            )
-            if row.id in answers or too_long:
-                first, *spares = answers.get(row.id, [None])
-                Responses.write(writer, _response(row, first))
+            if row.id in unasked and part_of(config.shard).start == 0:
+                why = unasked[row.id]
+                Responses.write(writer, Response(row, "", "failed", detail=why, source=source))
+            if row.id in answers:
+                first, *spares = answers[row.id]
+                Responses.write(writer, _response(row, first, source))
                 for spare in spares:
-                    writer.write(Responses.SAMPLES, _response(row, spare).to_json())
+                    writer.write(Responses.SAMPLES, _response(row, spare, source).to_json())
         chat.save(writer.path / Responses.TOKENIZER)
         writer.facts["student"] = {
             "weights_digest": model.weights_digest,
             "template_digest": chat.template_digest,
-            "sampling": config.model_dump(exclude={"shard"}),
+            "sampling": config.model_dump(exclude={"shard", "source"}),
         }
     return Responses.open(out)
+
+
+def _prompt_ids(
+    rows: list[Prompt], chat: ChatFormat, config: SnapshotConfig
+) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Return the ids of the prompts that are asked, and why others are not, by the prompt's id.
+
+    All are tried before the model is loaded: a template may refuse a system turn, or two of a user.
+    """
+    ids: dict[str, list[int]] = {}
+    unasked: dict[str, str] = {}
+    for row in rows:
+        try:
+            found = chat.prompt_ids(told(row.messages, config.system))
+        except ChatError as error:
+            unasked[row.id] = f"{error.reason}: {error}"
+            continue
+        if len(found) <= config.max_prompt_tokens:
+            ids[row.id] = found
+        else:
+            unasked[row.id] = "prompt_too_long"
+    reasons = Counter(why.partition(":")[0] for why in unasked.values())
+    for reason, count in reasons.items():
+        say(f"snapshot: {count} of {len(rows)} prompts are not asked: {reason}")
+    if rows and reasons["template_refused"] == len(rows):
+        first = next(iter(unasked.values()))
+        raise DataError(f"snapshot: expected prompts, found none that can be asked: {first}")
+    return ids, unasked
 
 
 def _groups(
@@ -163,10 +201,10 @@ def _unpacked(data: bytes) -> dict[str, list[Answer]]:
     return {name: [Answer(**values) for values in answers] for name, answers in groups}
 
 
-def _response(row: Prompt, answer: Answer | None) -> Response:
-    if answer is None:
-        return Response(row, "", "failed", detail="prompt_too_long")
+def _response(row: Prompt, answer: Answer, source: str) -> Response:
+    if answer.problem:
+        return Response(row, "", "failed", detail=answer.problem, source=source)
     outcome: Outcome = "answered" if answer.stopped else "truncated"
     if not answer.text.strip():
         outcome = "empty"
-    return Response(row, answer.text, outcome, answer.tokens)
+    return Response(row, answer.text, outcome, answer.tokens, source=source)

@@ -64,6 +64,13 @@ class FolderStore:
                 with contextlib.suppress(FileNotFoundError):  # deleted since
                     yield Entry(name, path.stat().st_size, file_digest(path))
 
+    def read_part(self, name: str, start: int, length: int) -> bytes:
+        """Return so many bytes of a file from a place in it; fewer, where it ends before."""
+        path = self._path(name)
+        with self._found(path), path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is fine."""
         with explain_os_errors():

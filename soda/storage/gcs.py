@@ -69,6 +69,14 @@ class GcsStore:
                 if not is_temporary(name):
                     yield Entry(name, blob.size, str(blob.generation))
 
+    def read_part(self, name: str, start: int, length: int) -> bytes:
+        """Return so many bytes of an object from a place in it; fewer, where it ends before."""
+        with self._asking(name):
+            data: bytes = self._blob(name).download_as_bytes(
+                start=start, end=start + length - 1, raw_download=True, retry=_retry()
+            )
+        return data
+
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is fine."""
         with contextlib.suppress(MissingObject), self._asking(name):

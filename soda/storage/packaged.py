@@ -21,7 +21,8 @@ def packaged_file(location: str) -> Path | None:
     spec = importlib.util.find_spec(package) if re.fullmatch(r"\w+", package) else None
     if spec is None or spec.origin is None:
         raise StorageError(f"{location}: expected the package '{package}', found none")
-    path = Path(spec.origin).parent / file
-    if not path.is_file():
+    folder = Path(spec.origin).parent
+    path = folder / file
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
         raise StorageError(f"{location}: expected '{file}' in {package}, found none")
     return path

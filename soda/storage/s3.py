@@ -71,6 +71,10 @@ class S3Store:
                     if not is_temporary(name):
                         yield Entry(name, found["Size"], found["ETag"])
 
+    def read_part(self, name: str, start: int, length: int) -> bytes:
+        """Return so many bytes of an object from a place in it; fewer, where it ends before."""
+        return self._get(name, Range=f"bytes={start}-{start + length - 1}")[0]
+
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is fine."""
         with self._asking(name):

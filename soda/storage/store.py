@@ -56,6 +56,9 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the objects whose name begins with `prefix`, sorted by name."""
 
+    def read_part(self, name: str, start: int, length: int) -> bytes:
+        """Return so many bytes of an object from a place in it; fewer, where it ends before."""
+
     def delete(self, name: str) -> None:
         """Delete an object; one that is not there is fine."""
 

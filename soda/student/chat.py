@@ -1,5 +1,6 @@
 """The student's chat template, used in one way by sampling, pair building, training and eval."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -7,17 +8,32 @@ from typing import Any, Self
 
 from soda.errors import ModelError
 from soda.rows import Message, digest
+from soda.student.literal import LiteralEncoder
+from soda.student.template import asks_for_date, headings_of
+from soda.student.tokenizer import load_tokenizer
 
-__all__ = ["ChatFormat"]
+__all__ = ["ChatError", "ChatFormat"]
 
 _MARK = "\u241esoda answer\u241e"  # stands for the answer where a template is taken apart
+_ROLE = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)  # made of a role's name, in some templates
+_TAG = re.compile(r"[<\[{|«⟨〈【].*[>\]}|»⟩〉】]", re.DOTALL)
+# Answers that begin in different ways: some merge with what stands before them, some do not.
+_ANSWERS = ["hello", "Hello", "7", "(x)", '"q"', "- a", "**b**", "`c`", "été", "数", "да", "🙂"]
+
+
+class ChatError(ModelError):
+    """One conversation that this template or tokenizer cannot take; `reason` is for drops."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
 
 
 class ChatFormat:
     """Turns conversations and answers into token ids, exactly as the template would.
 
-    An answer is tokenised apart from its prompt, as it is when the model writes it: so the prompt
-    is a true prefix of the whole, and chosen and rejected share it token by token.
+    The ids of a prompt and those of its answer are the two parts of what the tokenizer makes of the
+    whole rendered conversation. What a message says is text, also where it writes a control token.
     """
 
     def __init__(self, tokenizer: Any, name: str):
@@ -25,6 +41,11 @@ class ChatFormat:
         self.name = name
         if not tokenizer.chat_template:
             raise ModelError(f"{name}: expected a chat template, found none")
+        if isinstance(tokenizer.chat_template, dict):
+            names = ", ".join(tokenizer.chat_template)
+            raise ModelError(f"{name}: expected one chat template, found several: {names}")
+        if asks_for_date(tokenizer.chat_template):
+            raise ModelError(f"{name}: expected a chat template with a fixed date, found today's")
 
     @classmethod
     def load(cls, folder: Path, name: str = "") -> Self:
@@ -33,52 +54,87 @@ class ChatFormat:
         Raises:
             ModelError: there is no tokenizer, no chat template, or one that cannot be taken apart.
         """
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,  # the default asks on the terminal
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{name or folder}: expected a tokenizer, found: {error}") from error
-        return cls(tokenizer, name or str(folder))
+        return cls(load_tokenizer(folder, name), name or str(folder))
 
     @property
     def template_digest(self) -> str:
         """The digest of the template's text."""
         return digest(self.tokenizer.chat_template)
 
-    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
+    @cached_property
+    def headings(self) -> tuple[str, ...]:
+        """The texts that end an answer beside the end of turn: none but in plain text."""
+        return headings_of(self.tokenizer.chat_template)
 
+    def before_heading(self, text: str) -> tuple[str, bool]:
+        """Return an answer's text up to the first heading, and whether there is one."""
+        places = [place for heading in self.headings if (place := text.find(heading)) >= 0]
+        return (text[: min(places)].strip(), True) if places else (text, False)
+
+    @cached_property
+    def _encoder(self) -> LiteralEncoder:
+        """Reads what is rendered; a control token is a special one, or a tag of the template's."""
+        turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
+        template = self.tokenizer.chat_template
+        template += self._template(turns, add_generation_prompt=False)
+        control = {self._parts[1].lstrip(), *self.tokenizer.all_special_tokens}
+        for token in self.tokenizer.added_tokens_decoder.values():
+            tag = _ROLE if token.content not in template else _TAG
+            if token.special or tag.fullmatch(token.content):
+                control.add(token.content)
+        return LiteralEncoder(self.tokenizer, control)
+
+    def _template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         try:
             text: str = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
             )
-        except TemplateError as error:
-            raise ModelError(f"{self.name}: the chat template refused a prompt: {error}") from error
+        except Exception as error:  # a template is a program, and its errors are of any type
+            why = " ".join(str(error).split())
+            raise ChatError(
+                "template_refused", f"{self.name}: the chat template refused a prompt: {why}"
+            ) from error
         return text
 
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        try:
+            masked = self._encoder.mask(messages)
+        except ValueError as error:
+            raise ChatError("noncharacter", f"{self.name}: expected text, {error}") from error
+        return self._template(masked, add_generation_prompt=add_generation_prompt)
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self._encoder.encode(text)
+        except ValueError as error:
+            raise ChatError("control_token", f"{self.name}: expected text, {error}") from error
+
     @cached_property
-    def _parts(self) -> tuple[str, list[int]]:
-        """What stands between the generation prompt and an answer, and the ids right after one.
+    def _parts(self) -> tuple[str, str, str]:
+        """What stands between generation prompt and answer, then up to the end of turn, then after.
 
         The first is empty but for templates such as Qwen3's, which put an empty thought before
         every answer they render.
         """
         question = [{"role": "user", "content": "hello"}]
         answer = [*question, {"role": "assistant", "content": _MARK}]
-        asked = self._render(question, add_generation_prompt=True)
-        whole = self._render(answer, add_generation_prompt=False)
+        asked = self._template(question, add_generation_prompt=True)
+        whole = self._template(answer, add_generation_prompt=False)
         before, found, after = whole.partition(_MARK)
         if not found or not before.startswith(asked):
             raise ModelError(
                 f"{self.name}: expected a chat template whose prompt is a prefix of the whole "
                 "conversation, found one that renders them differently"
             )
-        return before.removeprefix(asked), self._encode(after)
+        tokens = {each.content for each in self.tokenizer.added_tokens_decoder.values()}
+        ends = [each for each in tokens if each.strip() and after.lstrip().startswith(each)]
+        if not ends:
+            raise ModelError(
+                f"{self.name}: expected a chat template that ends an answer with a special token, "
+                f"found {after!r}"
+            )
+        end = after[: len(after) - len(after.lstrip())] + max(ends, key=len)
+        return before.removeprefix(asked), end, after.removeprefix(end)
 
     @cached_property
     def end_of_turn(self) -> int:
@@ -87,15 +143,7 @@ class ChatFormat:
         Raises:
             ModelError: the template puts no special token after an answer.
         """
-        _, after = self._parts
-        if not after or after[0] not in self.tokenizer.all_special_ids + list(
-            self.tokenizer.added_tokens_decoder
-        ):
-            raise ModelError(
-                f"{self.name}: expected a chat template that ends an answer with a special token, "
-                f"found {self.tokenizer.decode(after)!r}"
-            )
-        return after[0]
+        return int(self.tokenizer.convert_tokens_to_ids(self._parts[1].lstrip()))
 
     @property
     def pad(self) -> int:
@@ -103,21 +151,83 @@ class ChatFormat:
         pad = self.tokenizer.pad_token_id
         return self.end_of_turn if pad is None else int(pad)
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+    @cached_property
+    def _trailing(self) -> str:
+        """The white space at a prompt's end that belongs to the answer's first token.
+
+        Where a template writes `[/INST] yes`, the space is in the token of `yes`: a prompt that
+        ended with it would be no prefix of the whole, token by token.
+        """
+        question = [{"role": "user", "content": "hello"}]
+        asked = self._template(question, add_generation_prompt=True) + self._parts[0]
+        fits: dict[str, int] = {}
+        for kept in dict.fromkeys([asked, asked.rstrip(" "), asked.rstrip()]):
+            prompt = self._encoder.encode(kept)
+            fits[asked[len(kept) :]] = sum(
+                self._encoder.encode(asked + answer)[: len(prompt)] == prompt for answer in _ANSWERS
+            )
+        best = max(fits, key=lambda trailing: fits[trailing])  # of equals, the least
+        if not fits[best]:
+            raise ModelError(
+                f"{self.name}: expected a chat template after whose prompt an answer begins with a "
+                f"token of its own, found {asked[-40:]!r}"
+            )
+        return best
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids a model sees before it answers; one BOS if the template has it."""
-        before, _ = self._parts
-        return self._encode(self._render(messages, add_generation_prompt=True) + before)
+        """Return the ids a model sees before it answers; one BOS if the template has it.
 
-    def answer_ids(self, text: str, *, stopped: bool) -> list[int]:
-        """Return an answer's ids: with one end of turn where it stopped, none where it was cut.
-
-        White space around it goes, as in the templates that trim (Llama 3).
+        Raises:
+            ChatError: the template refuses the conversation.
         """
-        return self._encode(text.strip()) + ([self.end_of_turn] if stopped else [])
+        before, _, _ = self._parts
+        asked = self._render(messages, add_generation_prompt=True) + before
+        return self._encode(asked.removesuffix(self._trailing))
+
+    def answer_ids(self, messages: Sequence[Message], text: str, *, stopped: bool) -> list[int]:
+        """Return what follows the prompt's ids in the whole conversation.
+
+        With one end of turn where the answer stopped, none where it was cut.
+
+        Raises:
+            ChatError: the template refuses it, or prompt and answer share a token.
+        """
+        [ids] = self.pair_ids(messages, [(text, stopped)])[1]
+        return ids
+
+    def pair_ids(
+        self, messages: Sequence[Message], answers: Sequence[tuple[str, bool]]
+    ) -> tuple[list[int], list[list[int]]]:
+        """Return a prompt's ids and those of its answers, each with whether it stopped.
+
+        Raises:
+            ChatError: the template refuses it, or prompt and answer share a token.
+        """
+        prompt = self.prompt_ids(messages)
+        _, end, rest = self._parts
+        found = []
+        for text, stopped in answers:
+            turn = {"role": "assistant", "content": text}
+            whole = self._render([*messages, turn], add_generation_prompt=False)
+            if not whole.endswith(end + rest):
+                raise ChatError(
+                    "template_changes_end",
+                    f"{self.name}: expected {end + rest!r} at the end of a conversation, found "
+                    f"{whole[-len(end + rest) :]!r}",
+                )
+            ids = self._encode(whole.removesuffix(rest if stopped else end + rest))
+            if ids[: len(prompt)] != prompt:
+                raise ChatError(
+                    "answer_joins_prompt",
+                    f"{self.name}: expected the prompt's tokens before the answer's, found some "
+                    f"that belong to both in {whole[-120:]!r}",
+                )
+            found.append(ids[len(prompt) :])
+        return prompt, found
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has, more or less: it is encoded alone."""
+        return len(self._encoder.plain(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of an answer's ids, without the end of turn."""

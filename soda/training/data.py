@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from soda.artifacts.kinds import Pairs, Responses
 from soda.errors import ArtifactError, DataError
 from soda.rows import Split
-from soda.student.chat import ChatFormat
+from soda.student.chat import ChatError, ChatFormat
 from soda.training.config import TrainConfig
 from soda.training.methods import METHODS
 from soda.training.model.examples import Example, answered, tokenize
@@ -50,8 +50,8 @@ def refuse_answers(data: Pairs | Responses, config: TrainConfig) -> None:
 def read_data(data: Pairs | Responses, chat: ChatFormat, config: TrainConfig) -> Data:
     """Read and tokenise the rows of training and validation.
 
-    Of responses only those that the teacher finished are used. A row whose prompt and answer have
-    more than `max_tokens` is dropped, never cut.
+    Of responses only those are used that the teacher finished and the template takes. A row whose
+    prompt and answer have more than `max_tokens` is dropped, never cut.
 
     Raises:
         DataError: nothing is left to train on.
@@ -88,8 +88,12 @@ def _answers(responses: Responses, chat: ChatFormat) -> Iterator[tuple[str, Spli
     for row in responses.rows():
         if row.prompt.split == "test":
             continue
-        usable = row.outcome == "answered"
-        example = answered(row, chat) if usable else f"teacher_{row.outcome}"
+        example: Example | str = f"teacher_{row.outcome}"
+        if row.outcome == "answered":
+            try:
+                example = answered(row, chat)
+            except ChatError as error:
+                example = error.reason
         yield row.prompt.id, row.prompt.split, example
 
 

@@ -82,27 +82,73 @@ def tokenizer(name: str = "smollm2") -> Any:
     return made
 
 
-def save_student(folder: Path, name: str = "smollm2", *, seed: int = 0) -> Path:
+def save_student(
+    folder: Path, name: str = "smollm2", *, seed: int = 0, tied: bool = True, **sizes: int
+) -> Path:
     """Write a model folder that `import-student` takes: safetensors, tokenizer, template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     words = tokenizer(name)
+    usual = {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+    }
     config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
+        **{**usual, **sizes},
+        tie_word_embeddings=tied,
         bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
     )
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def save_base_model(folder: Path, *, begins: bool = False) -> Path:
+    """Write a model of another family, with a tokenizer of its own and no chat template.
+
+    Args:
+        begins: whether its tokenizer puts a token before every text.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    raw.train_from_iterator(["Other words than the student's: sky, sea, tree and stone."], trainer)
+    if begins:
+        raw.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
+        )
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(words),
+        n_positions=512,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder

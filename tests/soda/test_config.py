@@ -134,6 +134,74 @@ def test_assignments_are_yaml():
             parse_assignment(wrong)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("off", "off"),
+        ("on", "on"),
+        ("no", "no"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("1e3", 1000.0),
+        ("7e-1", 0.7),
+        ("1E-6", 1e-6),
+        ("5.", 5.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("010", 10),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("12:30", "12:30"),
+        ("2024-07-26", "2024-07-26"),
+        ("1.2.3", "1.2.3"),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("'7e-1'", "7e-1"),
+        ("{a: off, b: [1e3]}", {"a": "off", "b": [1000.0]}),
+    ],
+)
+def test_values_are_what_they_look_like(tmp_path, text, value):
+    found = parse_assignment(f"key={text}")[1]
+    assert found == value and type(found) is type(value)
+    (tmp_path / "recipe.yaml").write_text(f"train: {{key: {text}}}" if text else "train: {key: }")
+    assert load_recipe(tmp_path / "recipe.yaml", STAGES) == {"train": {"key": value}}
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("train:\n  beta: 1\n  beta: 2\n")
+    with pytest.raises(ConfigError, match="found the key 'beta' twice"):
+        load_recipe(tmp_path / "recipe.yaml", STAGES)
+    (tmp_path / "recipe.yaml").write_text("train: &t {beta: 1}\neval:\n  <<: *t\n  beta: 2\n")
+    assert load_recipe(tmp_path / "recipe.yaml", STAGES)["eval"] == {"beta": 2}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_number_may_be_written_with_an_exponent(stage):
+    config = load_stage(stage).config
+    required = {
+        "prepare-prompts": {"dataset": "x.csv"},
+        "import-student": {"source": "x"},
+        "register": {"name": "x"},
+    }.get(stage, {})
+    for key, field in config.model_fields.items():
+        if field.annotation in (int, float, int | None, float | None):
+            for text in ("1e0", "1e3", "7e-1", ".nan", ".inf"):
+                value = parse_assignment(f"{key}={text}")[1]
+                try:
+                    found = getattr(config.parse({**required, key: value}), key)
+                except ConfigError as error:
+                    assert f"{stage}.{key}: expected" in str(error) or stage in str(error)
+                else:
+                    assert found == value and text not in (".nan", ".inf")
+
+
+def test_a_documented_off_is_taken():
+    values = parse_assignment("health={length: off, chosen_reward: warn}")[1]
+    assert load_stage("train").config.parse({"health": values}).health.length == "off"
+
+
 def test_the_stage_is_read_from_the_class():
     assert {load_stage(name).config.stage() for name in STAGES} == set(STAGES)
 

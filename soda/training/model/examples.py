@@ -46,20 +46,24 @@ def _ids(ids: Iterable[int]) -> Ids:
 
 def tokenize(pair: Pair, chat: ChatFormat) -> Example:
     """Return a pair's ids; the teacher's answers all stopped, the student's may have been cut."""
-    return Example.of(
-        pair.id,
-        chat.prompt_ids(pair.prompt),
-        chat.answer_ids(pair.chosen[0]["content"], stopped=True),
-        chat.answer_ids(pair.rejected[0]["content"], stopped=pair.rejected_stopped),
-    )
+    answers = [
+        (pair.chosen[0]["content"], True),
+        (pair.rejected[0]["content"], pair.rejected_stopped),
+    ]
+    prompt, both = chat.pair_ids(pair.prompt, answers)
+    return Example.of(pair.id, prompt, *both)
 
 
 def answered(row: Response, chat: ChatFormat) -> Example:
-    """Return the ids of a prompt and the whole answer to it."""
+    """Return the ids of a prompt and the whole answer to it.
+
+    Raises:
+        ChatError: the template refuses it, or prompt and answer share a token.
+    """
     return Example.of(
         row.prompt.id,
         chat.prompt_ids(row.prompt.messages),
-        chat.answer_ids(row.text, stopped=True),
+        chat.answer_ids(row.prompt.messages, row.text.strip(), stopped=True),
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.fakes.image_registry import fake_images
 from tests.fakes.kubernetes import a_node, a_quota, fake_kubernetes, inside
 from tests.fakes.listing_teacher import listing_teacher
 from tests.fakes.objects import BUCKET, faulty
+from tests.fakes.student import save_student
 
 KEY = "canary-0b52"
 
@@ -41,10 +43,7 @@ def teacher(monkeypatch):
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("student")
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(b"nobody looks at the weights")
-    return folder
+    return save_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture
@@ -85,11 +84,11 @@ def test_where_all_is_well_every_check_says_what_it_found(recipe, teacher, tmp_p
         "registry": "ok",
         "cluster": "skipped",
     }
-    assert found["recipe"].found == "3 stages"
+    assert found["recipe"].found == "3 steps"
     assert found["teacher"].found == f"big at {teacher.url}: listed, with a key"
-    assert found["student"].found == "llama"
+    assert found["student"].found == "llama; 20 tensors"
     refuse_failures(list(found.values()))
-    assert teacher.calls == ["GET /v1/models"]
+    assert teacher.calls == ["GET /v1/models", "POST /v1/chat/completions"]
 
 
 def test_a_stage_that_is_not_in_the_recipe_is_not_looked_at():
@@ -116,7 +115,8 @@ def test_a_password_in_a_url_is_refused_and_not_shown(monkeypatch):
     assert found.outcome == "failed"
 
 
-def test_a_teacher_that_is_not_listed_is_suggested(recipe):
+def test_a_teacher_that_is_not_there_is_suggested(recipe, teacher):
+    teacher.knows = {"big", "small"}
     found = checked(only(recipe, "teacher-gen", model="bigg"))["teacher"]
     assert found.outcome == "failed" and found.found.endswith("did you mean 'big'?")
     assert "teacher-gen in the recipe" in found.fix
@@ -127,6 +127,24 @@ def test_a_wrong_key_fails(recipe, monkeypatch):
     found = checked(recipe)["teacher"]
     assert found.outcome == "failed"
     assert "the key in SODA_TEACHER_API_KEY was refused" in found.found
+
+
+def test_a_key_that_opens_the_list_alone_and_sampling_that_is_refused_fail(recipe, teacher):
+    teacher.refuses = {"temperature": None}
+    sampling = {"temperature": 0.7, "max_tokens": 10}
+    found = checked(only(recipe, "teacher-gen", sampling=sampling))["teacher"]
+    assert found.outcome == "failed" and "Unsupported value: 'temperature'" in found.found
+
+
+def test_another_model_in_the_place_of_the_asked_one_is_said_or_refused(recipe, teacher):
+    teacher.served = "small"
+    found = checked(only(recipe, "teacher-gen"))["teacher"]
+    assert found.outcome == "ok" and found.found.endswith("listed, with a key, served by small")
+    found = checked(only(recipe, "teacher-gen", served="as_asked"))["teacher"]
+    assert (found.outcome, found.found) == (
+        "failed",
+        "expected answers of big, found those of small",
+    )
 
 
 def test_an_endpoint_without_a_list_is_fine(recipe, teacher, monkeypatch):
@@ -147,7 +165,7 @@ def test_an_endpoint_out_of_reach_fails(recipe):
 
 @pytest.mark.parametrize(
     ("url", "check"),
-    [("http://", "teacher"), ("http://[::1/v1", "recipe"), ("http://t:port/v1", "teacher")],
+    [("http://", "recipe"), ("http://[::1/v1", "recipe"), ("http://t:port/v1", "recipe")],
 )
 def test_a_teachers_url_that_is_none_fails(url, check):
     found = checked({"teacher-gen": {"base_url": url, "model": "big"}})
@@ -169,13 +187,15 @@ def test_a_student_without_safetensors_fails(recipe, student, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"x")
     found = checked(only(recipe, "import-student", source=str(folder)))["student"]
     assert found.outcome == "failed"
-    assert found.found == f"{folder}: expected safetensors weights, found no such file"
+    assert found.found == (
+        f"{folder}: expected safetensors weights, found only pickled ones: pytorch_model.bin"
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (None, "expected config.json, found no such file"),
+        (None, "expected config.json, found: No such file"),
         ("{", "expected config.json in JSON"),
         ("[]", "expected an object in config.json"),
         ('{"model_type": "t5"}', "expected a causal language model, found 't5'"),
@@ -229,20 +249,43 @@ def test_a_hub_out_of_reach_fails(tmp_path):
     assert "| ✗ | student | a/b: expected a hub model, found: " in done.stdout
 
 
+def test_a_student_whose_tensors_are_not_all_there_fails(student, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(student, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors")
+    found = checked({"import-student": {"source": str(folder)}})["student"]
+    assert found.outcome == "failed" and "found none for model.norm.weight" in found.found
+
+
 def test_a_gguf_file_is_only_measured(tmp_path):
     path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + bytes(3 * 2**20))
+    found = checked({"import-student": {"source": str(path)}})["student"]
+    assert (found.outcome, found.found) == ("ok", "GGUF, 3 MiB")
     path.write_bytes(bytes(3 * 2**20))
     found = checked({"import-student": {"source": str(path)}})["student"]
-    assert (found.outcome, found.found) == ("ok", "a file of 3 MiB")
+    assert found.outcome == "failed" and "expected a GGUF file" in found.found
+    path.rename(tmp_path / "model-00001-of-00002.gguf")
+    values = {"source": str(tmp_path / "model-00001-of-00002.gguf")}
+    assert (
+        "found no model-00002-of-00002.gguf" in checked({"import-student": values})["recipe"].found
+    )
 
 
 def test_a_student_in_a_bucket_is_looked_at_without_its_weights(student, place, tmp_path):
     store = storage.Place.of(place).open()
-    store.write("config.json", (student / "config.json").read_bytes())
-    store.write("model.safetensors", b"not looked at")
+    for path in student.iterdir():
+        store.write(path.name, path.read_bytes())
     values = {"source": place, "source_digest": "0" * 64}
-    assert checked({"import-student": values})["student"].found == "llama"
+    assert checked({"import-student": values})["student"].found == "llama; 20 tensors"
     assert not list(tmp_path.rglob("scratch/**/*.safetensors"))
+    header = (student / "model.safetensors").read_bytes()
+    store.write("model.safetensors", header.replace(b"model.norm.weight", b"model.nose.weight"))
+    assert "found none for model.norm" in checked({"import-student": values})["student"].found
 
 
 def test_a_place_that_can_be_written_to_is_as_it_was(place):
@@ -352,7 +395,7 @@ def test_in_a_cluster_nodes_quota_and_permissions_are_looked_at(cluster):
     cluster.runtimes = {"soda-torch"}
     found = checked({}, gpus=Gpus(count=8, nodes=2), runtime="soda-torch")
     assert {name: (each.outcome, each.found) for name, each in found.items()} == {
-        "recipe": ("ok", "0 stages"),
+        "recipe": ("ok", "0 steps"),
         "GPU nodes": ("ok", "room for 2 pods with 8 nvidia.com/gpu"),
         "training runtime": ("ok", "'soda-torch' is there"),
         "quota": ("ok", "enough of gpus"),
@@ -423,7 +466,8 @@ def test_the_command_prints_the_table(capsys, tmp_path, recipe, monkeypatch):
     assert f"| ✓ | store | {tmp_path}/store: writable, with conditional writes |  |" in out
 
 
-def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe):
+def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe, teacher):
+    teacher.knows = {"big"}
     recipe["teacher-gen"]["model"] = "bigg"
     with fake_images() as images:
         code, out, err = command(
@@ -457,11 +501,12 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     recipe["register"]["registry"] = f"gs://{BUCKET}/registry"
     assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
-    assert "preflight: ok: recipe: 3 stages" in lines
+    assert "preflight: ok: recipe: 3 steps" in lines
     assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 
-def test_the_step_ends_with_one_line_and_code_2(recipe, tmp_path, capfd):
+def test_the_step_ends_with_one_line_and_code_2(recipe, teacher, tmp_path, capfd):
+    teacher.knows = {"big"}
     recipe["teacher-gen"]["model"] = "bigg"
     with pytest.raises(SystemExit) as refused:
         step(recipe, tmp_path, str(tmp_path / "store"))

@@ -62,7 +62,7 @@ def test_an_answer_too_long_to_be_read_is_unclear(tmp_path):
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"found no weights for score\.weight"):
+    with pytest.raises(ModelError, match=r"found none for score\.weight"):
         RewardModel(save_student(tmp_path / "student"))
     with pytest.raises(ModelError, match="expected 1 output, found 3"):
         RewardModel(save_reward_model(tmp_path / "three", outputs=3))

@@ -19,30 +19,9 @@ def verify(check, answer):
     ("check", "right", "wrong"),
     [
         (
-            {"kind": "text", "expected": "Mount  Everest"},
-            ["It is mount everest.", "MOUNT\nEVEREST"],
-            ["Mounteverest", "Mount Everests", ""],
-        ),
-        (
-            {"kind": "number", "expected": 42},
-            [
-                "12 + 30 is 42.",
-                "42",
-                "x = 42.0",
-                r"so \boxed{42}, see step 3",
-                "#### 42\n(7 steps)",
-            ],
-            ["43", "forty-two", "42 or 43", "-42", ""],
-        ),
-        (
-            {"kind": "number", "expected": 1234.5, "tolerance": 0.1},
-            ["1,234.5", "1234.58", "1.2345e3"],
-            ["1234.7", "1,234"],
-        ),
-        (
-            {"kind": "number", "expected": -3},
-            ["-3", "10 - 13 = -3", "\u22123"],
-            ["3", "10-3"],
+            {"kind": "expected", "expected": ["Mount  Everest", 8849], "tolerance": 1},
+            ["It is mount everest.", "8,848.9 m"],
+            ["Mounteverest", "8,800 m", ""],
         ),
         (
             {"kind": "choice", "expected": "B"},
@@ -92,8 +71,9 @@ def test_a_schema_elsewhere_is_not_fetched():
     [
         ({"kind": "rhyme"}, "p1: check: Input tag 'rhyme'"),
         ({"expected": "x"}, "p1: check: Unable to extract tag"),
-        ({"kind": "number", "expected": "many"}, "p1: check.number.expected"),
-        ({"kind": "number", "expected": 1, "delta": 2}, "p1: check.number.delta"),
+        ({"kind": "expected", "expected": {}}, "p1: check.expected.expected"),
+        ({"kind": "expected", "expected": ""}, "p1: check.expected.expected: Value error"),
+        ({"kind": "expected", "expected": 1, "delta": 2}, "p1: check.expected.delta"),
         ({"kind": "regex", "pattern": "("}, "p1: check.regex.pattern"),
         ({"kind": "json", "json_schema": {"type": "thing"}}, "p1: check.json.json_schema"),
     ],
@@ -105,7 +85,7 @@ def test_a_check_that_is_wrong_is_refused_by_name(check, said):
 
 
 def test_a_verifier_prefers_the_right_answer_and_ties_otherwise():
-    check = {"kind": "text", "expected": "Paris"}
+    check = {"kind": "expected", "expected": "Paris"}
     rows = [
         matchup("1", "Paris", "Lyon", check=check),
         matchup("2", "Rome", "It is Paris.", check=check),
@@ -116,4 +96,4 @@ def test_a_verifier_prefers_the_right_answer_and_ties_otherwise():
     found = list(judge_all(VerifierJudge(), rows))
     assert [one.score for one in found] == [1, 0, 0.5, 0.5, 0.5]
     assert found[0].readings[0].text == "candidate right, baseline wrong"
-    assert found[0].protocol == "text" and tally(found).disagreements == 0
+    assert found[0].protocol == "expected" and tally(found).disagreements == 0

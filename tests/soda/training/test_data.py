@@ -49,7 +49,7 @@ def test_an_answer_is_whole_with_its_end_of_turn(made, chat):
     assert example.id == row.prompt.id
     assert example.prompt.tolist() == chat.prompt_ids(row.prompt.messages)
     (answer,) = example.answers
-    assert answer.tolist() == chat.answer_ids(row.text, stopped=True)
+    assert answer.tolist() == chat.answer_ids(row.prompt.messages, row.text, stopped=True)
     assert answer[-1] == chat.end_of_turn
 
 
