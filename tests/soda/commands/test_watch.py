@@ -150,7 +150,7 @@ def test_what_the_probes_do_not_tell_is_unclear_and_starts_nothing(setting, tmp_
     assert found.outcome == "unclear" and "only 2 of 6 probe prompts" in found.evidence[-1]
     assert "**The teacher is unclear.**" in found.markdown()
     assert step(setting, tmp_path)[0] == "unchanged"
-    assert not (setting.root / "store").exists()
+    assert not (setting.root / "store" / "watch").exists()
 
 
 def test_another_entry_in_the_list_is_seen_beside_the_last_run_only(setting):
