@@ -13,6 +13,7 @@ own name and is deleted at its end, but for what lies on the volume.
 
 import os
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,10 @@ from tests.cluster.world import World
 
 
 def pytest_collection_modifyitems(items):
-    here = os.path.dirname(__file__)
     missing = [name for name in ("KFP_ENDPOINT", "SODA_CPU_IMAGE", "SODA_GPU_IMAGE")
                if not os.environ.get(name)]  # fmt: skip
     for item in items:
-        if str(item.path).startswith(here):
+        if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(3600))
             if missing:

@@ -59,7 +59,8 @@ def test_every_pod_has_the_user_the_account_and_the_resources_it_should(world, c
         assert {"cpu", "memory"} <= limits.keys(), where
         expected = "1" if stage in ON_GPU else None
         found = limits.get(world.gpu_type)
-        assert found == expected, f"{where}: expected {expected} {world.gpu_type}, found {found}"
+        joins = step_of(pod.metadata.annotations[NODE]).startswith("snapshot-")  # shards: no GPU
+        assert found == expected or joins, f"{where}: expected {expected} GPU, found {found}"
         secrets = {
             each.value_from.secret_key_ref.name
             for each in main.env or []
