@@ -16,8 +16,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from soda.kubernetes.workflow import step_of
-from tests.fakes.artifacts import write_dataset
-from tests.fakes.student import save_student
+from tests.end_to_end.test_pipeline import write_recipe
 
 NODE = "workflows.argoproj.io/node-name"
 ACCOUNT, VOLUME, PORT, USER = "soda-runner", "/var/soda", 8000, 10001
@@ -104,9 +103,8 @@ class World:
             getattr(self._apis()[kind], f"create_namespaced_{kind}")(self.namespace, body)
         ready = lambda: self._get("state", missing=None)  # noqa: E731
         self.eventually(ready, f"the pod {self.name} to answer; kubectl describe pod {self.name}")
-        write_dataset(self.folder / "prompts.jsonl")
-        save_student(self.folder / "student")
-        for path in [self.folder / "prompts.jsonl", *(self.folder / "student").iterdir()]:
+        write_recipe(self.folder)  # and what it names
+        for path in [self.folder / "dataset.jsonl", *(self.folder / "source").iterdir()]:
             where = path.relative_to(self.folder)
             self._ask("PUT", f"files/{self.name}/{where}", path.read_bytes())
 
@@ -119,27 +117,19 @@ class World:
                 assert error.status == 404, error
 
     def recipe(self, **changes: Any) -> dict[str, Any]:
-        """Return a recipe that takes a tiny student seconds, with other values for some steps."""
-        recipe: dict[str, Any] = {
-            "prepare-prompts": {
-                "dataset": f"{self.place}/prompts.jsonl",
-                "validation_share": 0.2,
-                "test_share": 0.2,
-            },
-            "import-student": {"source": f"{self.place}/student"},
-            "teacher-gen": {
-                "base_url": f"http://{self.name}.{self.namespace}.svc:{PORT}/v1",
-                "model": "fake",
-            },
-            "snapshot": {"max_new_tokens": 8},
-            "warm-up": {"batch_size": 8, "epochs": 2, "learning_rate": 1e-2},
-            "train": {"batch_size": 8},
-            "eval": {"max_new_tokens": 8, "lm_eval_tasks": []},
-            "register": {"name": self.name, "registry": f"{self.place}/registry"},
+        """Return the end-to-end tests' recipe, here, with other values for some steps."""
+        recipe: dict[str, Any] = yaml.safe_load((self.folder / "recipe.yaml").read_text())
+        url = f"http://{self.name}.{self.namespace}.svc:{PORT}/v1"
+        registry = {"name": self.name, "registry": f"{self.place}/registry", "champion_if": []}
+        here = {
+            "prepare-prompts": {"dataset": f"{self.place}/dataset.jsonl"},
+            "import-student": {"source": f"{self.place}/source"},
+            "teacher-gen": {"base_url": url, "model": "fake"},
+            "register": registry,
         }
-        for step, values in changes.items():
-            name = step.replace("_", "-")
-            recipe[name] = {**recipe.get(name, {}), **values}
+        for values in (here, {step.replace("_", "-"): each for step, each in changes.items()}):
+            for step, more in values.items():
+                recipe[step] = {**recipe.get(step, {}), **more}
         return recipe
 
     def declared(self, pipeline: str, recipe: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
     assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
     found = made.registration.metadata
     assert (found["version"], found["champion"]) == (1, True)
+    assert made.metrics.metadata == {"version": 1.0, "champion": 1.0, "failed_checks": 0.0}
     assert Path(made.card.path).read_text() == (registration.path / "card.md").read_text()
 
 
