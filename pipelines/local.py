@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -98,7 +99,7 @@ def run_compiled(
                 yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
             )
             try:
-                with display.showing():
+                with display.showing(), _named_run():
                     pipeline(**arguments)
             except RuntimeError as error:
                 which = f"'{display.failed[0]}'" if display.failed else f"the pipeline ({error})"
@@ -107,6 +108,19 @@ def run_compiled(
                 ) from error
     [made] = set(place.glob("*")) - before
     return {folder.name: folder for folder in made.iterdir()}
+
+
+@contextlib.contextmanager
+def _named_run() -> Iterator[None]:
+    """Give the run an id, as Kubeflow would."""
+    before = os.environ.get("SODA_RUN_ID")
+    os.environ["SODA_RUN_ID"] = f"local-{uuid.uuid4().hex}"
+    try:
+        yield
+    finally:
+        del os.environ["SODA_RUN_ID"]
+        if before is not None:
+            os.environ["SODA_RUN_ID"] = before
 
 
 @contextlib.contextmanager

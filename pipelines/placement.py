@@ -13,6 +13,9 @@ __all__ = ["SCRATCH", "UID", "VOLUME", "Placement", "Secrets"]
 VOLUME = "/var/soda"
 SCRATCH = "/scratch"
 UID = 10001  # the images' user
+# The last is counted from the first try's start, and KFP's own is an hour: a training that failed
+# after that was given up, and one that was tried again before it was ended then.
+_RETRY = {"backoff_duration": "60s", "backoff_factor": 2.0, "backoff_max_duration": "2592000s"}
 
 
 class Secrets(Config):
@@ -77,7 +80,9 @@ class Placement:
             task.register_pipeline_channels([cpu, memory])
 
     def _everywhere(self, task: Any) -> Any:
-        task.set_retry(3, backoff_duration="60s", backoff_factor=2)
+        task.set_retry(3, **_RETRY)
+        # what the run's steps leave for its last one: soda/run_state.py
+        kubernetes.use_field_path_as_env(task, "SODA_RUN_ID", "metadata.labels['pipeline/runid']")
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "soda")
         kubernetes.set_security_context(
             task, run_as_user=UID, run_as_group=UID, run_as_non_root=True

@@ -75,6 +75,7 @@ class PreparedRun:
     version: str  # soda's version and the spec's digest: another spec is another version
     spec: str  # YAML
     parameters: Mapping[str, Any]
+    images: tuple[str, ...] = ()  # that preflight will look up; none if the run says so
 
 
 def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
@@ -106,6 +107,7 @@ def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
         version=_version(documents),
         spec=yaml.dump_all(documents, Dumper=yaml.CSafeDumper),
         parameters=parameters,
+        images=tuple(parameters.get("images", declared["images"]["defaultValue"])),
     )
 
 

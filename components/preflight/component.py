@@ -19,6 +19,7 @@ def preflight(
     gpus: dict = {},  # noqa: B006
     pods: dict = {},  # noqa: B006
     nodes: int = 1,
+    train_runtime: str = "",
 ) -> NamedTuple(
     "Pods",
     [
@@ -46,6 +47,7 @@ def preflight(
         gpus: What pods with GPUs ask for, over the defaults.
         pods: What pods without GPUs ask for, over the defaults.
         nodes: Nodes for training.
+        train_runtime: The TrainingRuntime, if training is a TrainJob.
 
     Returns:
         cpu: CPUs of the pods without a GPU.
@@ -69,4 +71,5 @@ def preflight(
         pods=pods,
         nodes=nodes,
         report=report.path,
+        runtime=train_runtime,
     )

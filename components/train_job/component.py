@@ -24,6 +24,9 @@ def train_job(
     runtime: str = "soda-torch",
     node_selector: dict = {},  # noqa: B006 - KFP reads it and never changes it
     tolerations: list = [],  # noqa: B006
+    affinity: dict = {},  # noqa: B006
+    claim: str = "",
+    pull_secret: str = "",
 ):
     """Train a student on several nodes, as a TrainJob of the Kubeflow Trainer v2.
 
@@ -46,6 +49,9 @@ def train_job(
         runtime: The TrainingRuntime of the namespace, which mounts the volume.
         node_selector: Labels of the nodes.
         tolerations: Taints of the nodes that are tolerated.
+        affinity: Affinity to nodes, as Kubernetes writes it.
+        claim: The volume's PersistentVolumeClaim; empty for the runtime's.
+        pull_secret: Secret for pulling the image; empty for the runtime's.
     """
     from soda.launch import launch_on_nodes
 
@@ -65,5 +71,8 @@ def train_job(
         runtime=runtime,
         node_selector=node_selector,
         tolerations=tolerations,
+        affinity=affinity,
+        claim=claim,
+        pull_secret=pull_secret,
     )
     student.metadata.update(digest=made.digest, rows=made.manifest.rows)

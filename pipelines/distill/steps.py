@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from kfp import dsl, kubernetes
+from kfp import kubernetes
 
 from soda_components import images
 from soda_components.choose_rejects.component import choose_rejects
@@ -28,11 +28,9 @@ from .graph import Step
 
 __all__ = ["Steps"]
 
-# Which run made a version, for the Model Registry.
-_RUN = {
-    "SODA_RUN_ID": "metadata.labels['pipeline/runid']",
-    "SODA_RUN_NAMESPACE": "metadata.namespace",
-}
+# Where in the pod's own fields the notification finds its workflow, and the Model Registry the run.
+_WORKFLOW = "metadata.labels['workflows.argoproj.io/workflow']"
+_NAMESPACE = "metadata.namespace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,9 @@ class Steps:
             pipeline=pipeline,
             recipe=self.given.recipe,
             store=self.given.store,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             ui_url=self.given.ui_url,
         )
+        kubernetes.use_field_path_as_env(task, "SODA_WORKFLOW", _WORKFLOW)
         self.place.secret(task, self.place.secrets.notify, {"url": "SODA_NOTIFY_URL"})
         return self._acts(self.place.on_cpu(task), "Notify")
 
@@ -102,7 +100,6 @@ class Steps:
             teacher_gen_config=self.values["teacher-gen"],
             register_config=self.values["register"],
             store=self.given.store,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             force=self.given.force,
         )
         self.place.secret(task, self.place.secrets.teacher, _TEACHER)
@@ -133,6 +130,7 @@ class Steps:
             gpus=given.gpus,
             pods=given.pods,
             nodes=given.train_nodes if self.nodes else 1,
+            train_runtime=given.train_runtime if self.nodes else "",
         )
         self.place.secret(task, self.place.secrets.teacher, _TEACHER)
         self.place.secret(task, self.place.secrets.hub, _HUB)
@@ -180,6 +178,9 @@ class Steps:
             "runtime": given.train_runtime,
             "node_selector": asked["gpu_node_selector"],
             "tolerations": asked["gpu_tolerations"],
+            "affinity": asked["gpu_affinity"],
+            "claim": place.claim,
+            "pull_secret": place.secrets.pull,
         }
 
     def _show_secrets(self, task: Any, stage: str) -> None:
@@ -190,8 +191,7 @@ class Steps:
             secret(task, secrets.teacher, _TEACHER)
         if stage == "register":
             secret(task, secrets.model_registry, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
-            for name, field in _RUN.items():
-                kubernetes.use_field_path_as_env(task, name, field)
+            kubernetes.use_field_path_as_env(task, "SODA_RUN_NAMESPACE", _NAMESPACE)
 
     def _acts(self, task: Any, title: str) -> Any:
         """Mark a task that acts on the world, or looks at it: its result is never reused."""

@@ -14,11 +14,12 @@ from soda import storage
 from soda.config import Config
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
-from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from soda.kubernetes.image_registry import image_digest
 from soda.kubernetes.resources import CpuPods, GpuPods, Texts, texts_of
 from soda.progress import say
 from soda.recipe import STEPS, Recipe, check_recipe, load_recipe, parse_step
+from soda.run_state import recording
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _TRAINJOBS = [("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "delete")]
+_TRAINJOBS += [("", "pods", "list"), ("", "pods/log", "get"), ("", "events", "list")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def preflight(
     images: list[str] | None = None,
     gpus: Gpus | None = None,
     autoscaled: bool = False,
+    runtime: str = "",
 ) -> list[Check]:
     """Look at everything a run needs; nothing is raised.
 
@@ -71,6 +74,7 @@ def preflight(
         images: references that the pods will pull.
         gpus: what training asks for.
         autoscaled: the cluster makes GPU nodes when they are asked for, so none may be there now.
+        runtime: the TrainingRuntime, if training is a TrainJob.
     """
     configs: dict[str, Config] = {}
     gpus = gpus or Gpus()
@@ -96,17 +100,19 @@ def preflight(
         _check(f"image {reference}", functools.partial(_image, reference), _FIXES["image"])
         for reference in images or []
     ]
-    return found + list(_of_cluster(gpus, autoscaled))
+    return found + list(_of_cluster(gpus, autoscaled, runtime))
 
 
 _FIXES = {
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
     "processes": "set gpus.count to 1, and train_nodes too",
-    "store": "name a place where this service account may create objects",
+    "store": "name a place where this service account may create objects; the root of a volume has "
+    "to belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
     "image": "push the image, or compile with the reference that you have pushed",
     "gpus": "set type, count, node_selector and tolerations of gpus to a pool that you have; "
     "autoscaled, if the pool begins empty",
+    "runtime": "apply manifests/components/trainer here, or name another in train_runtime",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
 }
@@ -198,7 +204,7 @@ def _image(reference: str) -> str:
     return found
 
 
-def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
+def _of_cluster(gpus: Gpus, autoscaled: bool, runtime: str) -> Iterator[Check]:
     connected = connect()
     if connected is None:
         yield Check("cluster", "skipped", "this is no pod of a cluster")
@@ -208,13 +214,16 @@ def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
     if nodes.outcome == "failed" and autoscaled:
         nodes = Check(nodes.name, "warning", nodes.found, "the autoscaler has to add them")
     yield nodes
+    if runtime:
+        look = functools.partial(training_runtime, api, namespace, runtime)
+        yield _check("training runtime", look, _FIXES["runtime"])
     wants = {
         f"{kind}{gpus.type}": str(gpus.count * gpus.nodes) for kind in ("requests.", "limits.")
     }
     yield _check("quota", lambda: quota(api, namespace, wants), _FIXES["quota"])
-    needs = _TRAINJOBS if gpus.nodes > 1 else []
-    needs = [*needs, ("", "pods", "get"), ("argoproj.io", "workflowtaskresults", "create")]
-    look = lambda: allowed(api, namespace, needs)  # noqa: E731
+    needs = [*(_TRAINJOBS if runtime else []), ("", "pods", "get")]
+    needs += [("argoproj.io", "workflowtaskresults", "create"), ("argoproj.io", "workflows", "get")]
+    look = functools.partial(allowed, api, namespace, needs)
     yield _check("permissions", look, _FIXES["permissions"])
 
 
@@ -235,7 +244,11 @@ def refuse_failures(found: list[Check]) -> None:
     Raises:
         ConfigError: it names every one that did.
     """
-    failed = [f"{each.name}: {each.found}" for each in found if each.outcome == "failed"]
+    failed = [
+        f"{each.name}: {each.found} (what to do: {each.fix})"
+        for each in found
+        if each.outcome == "failed"
+    ]
     if failed:
         raise ConfigError(f"preflight: {len(failed)} of {len(found)} failed: {'; '.join(failed)}")
 
@@ -250,6 +263,7 @@ def preflight_step(
     pods: Mapping[str, Any],
     nodes: int,
     report: str,
+    runtime: str = "",
 ) -> Texts:
     """Make the checks as a pipeline's first step: the table goes into the log and the report.
 
@@ -262,6 +276,7 @@ def preflight_step(
         pods: what pods without GPUs ask for, over the defaults.
         nodes: for training.
         report: the file for the table.
+        runtime: the TrainingRuntime, if training is a TrainJob.
 
     Returns what the driver reads of gpus and pods.
 
@@ -269,27 +284,30 @@ def preflight_step(
         SystemExit: a check failed (code 2).
     """
     try:
-        with_gpus, without = GpuPods.parse(gpus), CpuPods.parse(pods)
-        if missing := [step for step in steps if step not in recipe]:
-            raise ConfigError(f"recipe: expected values for {', '.join(missing)}, found none")
-    except SodaError as error:
-        raise refuse(error) from None
-    wanted = Gpus(
-        with_gpus.type,
-        with_gpus.count,
-        int(nodes),
-        with_gpus.node_selector,
-        with_gpus.tolerations,
-    )
-    autoscaled = with_gpus.autoscaled
-    found = preflight(recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled)
-    Path(report).write_text(render(found), encoding="utf-8")
-    for each in found:
-        say(f"preflight: {each.outcome}: {each.name}: {each.found}")
-        if each.outcome in ("failed", "warning"):
-            say(f"preflight:     what to do: {each.fix}")
-    try:
-        refuse_failures(found)
+        with recording("preflight", store=store, out=report):
+            with_gpus, without = GpuPods.parse(gpus), CpuPods.parse(pods)
+            if missing := [step for step in steps if step not in recipe]:
+                raise ConfigError(f"recipe: expected values for {', '.join(missing)}, found none")
+            found = preflight(
+                recipe,
+                store=store,
+                images=images,
+                gpus=Gpus(
+                    with_gpus.type,
+                    with_gpus.count,
+                    int(nodes),
+                    with_gpus.node_selector,
+                    with_gpus.tolerations,
+                ),
+                autoscaled=with_gpus.autoscaled,
+                runtime=runtime,
+            )
+            Path(report).write_text(render(found), encoding="utf-8")
+            for each in found:
+                say(f"preflight: {each.outcome}: {each.name}: {each.found}")
+                if each.outcome in ("failed", "warning"):
+                    say(f"preflight:     what to do: {each.fix}")
+            refuse_failures(found)
     except SodaError as error:
         raise refuse(error) from None
     return texts_of(without, with_gpus)

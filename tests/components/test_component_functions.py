@@ -7,6 +7,8 @@ from kfp import dsl
 
 import soda
 from soda.artifacts.kinds import Registration
+from soda.errors import ConfigError
+from soda.run_state import recording
 from soda.stage import load_stage
 
 TORCH = {"import_student", "snapshot", "train"}
@@ -77,6 +79,7 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
     assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
     found = made.registration.metadata
     assert (found["version"], found["champion"]) == (1, True)
+    assert made.metrics.metadata == {"version": 1.0, "champion": 1.0, "failed_checks": 0.0}
     assert Path(made.card.path).read_text() == (registration.path / "card.md").read_text()
 
 
@@ -143,7 +146,9 @@ def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(
     assert "| ✗ | teacher |" in (tmp_path / "made" / "report").read_text()
 
 
-def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, call, tmp_path):
+def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(
+    ready, call, tmp_path, monkeypatch
+):
     registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
     given = {
         "teacher_gen_config": {
@@ -154,37 +159,40 @@ def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, c
         "register_config": registry,
         "store": str(tmp_path / "store"),
     }
-    made = call("watch", **given, run="one")
+    monkeypatch.setenv("SODA_RUN_ID", "one")
+    made = call("watch", **given)
     assert made.returned == ("new", "")
     assert "**The teacher is new.**" in Path(made.report.path).read_text()
     inputs = {"model": ready.model, "report": ready.report}
     soda.run("register", inputs=inputs, config=registry, out=tmp_path / "registration")
-    assert call("watch", **given, run="two").returned[0] == "unchanged"
-    assert call("watch", **given, run="three", force=True).returned[0] == "changed"
+    monkeypatch.setenv("SODA_RUN_ID", "two")
+    assert call("watch", **given).returned[0] == "unchanged"
+    assert call("watch", **given, force=True).returned[0] == "changed"
 
 
-@pytest.mark.parametrize(("state", "error"), [("SUCCEEDED", ""), ("FAILED", "a step\nstopped")])
-def test_notify_posts_one_message_with_links(state, error, call, web, tmp_path, monkeypatch):
+def test_notify_posts_one_message_with_links(call, web, tmp_path, monkeypatch):
     monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
+    monkeypatch.setenv("SODA_RUN_ID", "one")
     web.posted.clear()
+    store = str(tmp_path / "store")
+    with pytest.raises(ConfigError), recording("train", store=store, out="a"):
+        raise ConfigError("a value\nis wrong")
     status = dsl.PipelineTaskFinalStatus(
-        state=state,
+        state="FAILED",
         pipeline_job_resource_name="job",
         pipeline_task_name="notify",
         error_code=None,
-        error_message=error,
+        error_message="",
     )
     config = {"name": "tiny", "registry": "gs://bucket/registry"}
-    more = {"store": str(tmp_path / "store"), "run": "one", "ui_url": "https://kubeflow.example"}
+    more = {"store": store, "ui_url": "https://kubeflow.example"}
     call("notify", status=status, pipeline="distill", recipe={"register": config}, **more)
     [message] = web.posted
-    first, *others = message["text"].splitlines()
-    assert first.endswith(f"distill tiny: {state.lower()}")
-    assert others[-2:] == [
+    assert message["text"].splitlines() == [
+        "✗ distill tiny: failed at train: a value is wrong",
         "run: https://kubeflow.example/#/runs/details/one",
         "registry: gs://bucket/registry/tiny",
     ]
-    assert others[:-2] == ([error.replace("\n", " ")] if error else [])
 
 
 def test_train_job_refuses_with_one_line_outside_of_a_cluster(

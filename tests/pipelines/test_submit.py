@@ -15,9 +15,12 @@ import soda
 from soda.cli import main
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.submit import read_run
+from tests.fakes.image_registry import fake_images
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"
+
+LOOK = "and look the images up"  # for `submit` below
 
 
 @pytest.fixture
@@ -49,7 +52,10 @@ def run_file(tmp_path):
 def submit(api, capsys):
     def call(path, *more, host=None):
         with pytest.raises(SystemExit) as ended:
-            main(["submit", "-f", str(path), "--host", host or api.url, *more])
+            # the images of a release that is not out yet are in no registry
+            more = more if "--watch" in more or LOOK in more else ("--no-image-check", *more)
+            words = [word for word in more if word != LOOK]
+            main(["submit", "-f", str(path), "--host", host or api.url, *words])
         said = capsys.readouterr()
         if ended.value.code:
             assert ended.value.code == 2 and said.err.count("\n") == 1, said.err
@@ -264,6 +270,30 @@ def test_the_versions_name_follows_from_the_spec_alone(run_file):
     second = prepare_run(read_run(run_file(name="other")), path)
     assert first.version == second.version
     assert prepare_run(read_run(run_file(caching=False)), path).version != first.version
+
+
+def test_an_image_that_is_not_there_is_refused_before_anything_is_sent(api, run_file, submit):
+    with fake_images() as images:
+        images.push("soda/cpu", "1")
+        there, missing = (f"{images.host}/soda/cpu:{tag}" for tag in (1, 2))
+        code, said = submit(run_file(parameters={"images": [there, missing]}), LOOK)
+        assert (code, said.splitlines()[-1]) == (
+            2,
+            f"soda: {missing}: expected an image, found none there",
+        )
+        assert api.calls == []
+        assert submit(run_file(parameters={"images": [there]}), LOOK)[0] == 0
+
+
+def test_a_registry_that_only_nodes_reach_is_said_and_no_hindrance(api, run_file, submit):
+    code, said = submit(run_file(parameters={"images": ["127.0.0.1:1/soda:1"]}), LOOK)
+    assert (
+        code == 0 and "image:      not looked up: 127.0.0.1:1/soda:1: the registry cannot" in said
+    )
+
+
+def test_no_image_is_looked_up_where_the_file_names_none(api, run_file, submit):
+    assert submit(run_file(parameters={"images": []}), LOOK)[0] == 0
 
 
 def test_help_imports_no_kfp():
