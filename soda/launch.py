@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from soda import storage
 from soda.artifacts.artifact import Artifact
 from soda.errors import ArtifactError, ModelError, SodaError, refuse
 from soda.progress import say
@@ -202,4 +202,4 @@ def _use_store(store: str) -> None:
 def show(made: Artifact, pages: Mapping[str, str]) -> None:
     """Copy files of an artifact to where Kubeflow's UI shows them: name -> path."""
     for name, path in pages.items():
-        shutil.copyfile(made.path / name, path)
+        storage.copy_file(made.path / name, Path(path))
