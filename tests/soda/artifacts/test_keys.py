@@ -48,7 +48,7 @@ def copy(tmp_path):
         ("training/run/loop.py", {"train"}),
         ("student/generate.py", {"snapshot", *TRAINED}),
         ("student/chat.py", {"pair-build", *LOADED}),
-        ("endpoint/client.py", {"teacher-gen"}),
+        ("endpoint/client.py", {"teacher-gen", "snapshot"}),
         ("rows.py", set(STAGES) - {"compare"}),
         ("stages/pair_build.py", {"pair-build"}),
         ("evaluation/lm_eval_runner.py", {"eval"}),
