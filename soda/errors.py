@@ -2,6 +2,8 @@
 
 import sys
 
+from soda.escape import shown_message
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
@@ -69,5 +71,5 @@ class RegistryError(SodaError):
 
 def refuse(error: SodaError) -> SystemExit:
     """Print a refusal as one line and return the exit to raise: code 2."""
-    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"soda: {shown_message(str(error))}", file=sys.stderr, flush=True)
     return SystemExit(2)

@@ -13,11 +13,22 @@ from typing import Any
 
 from soda.commands.watch import release
 from soda.errors import SodaError
+from soda.escape import escape_chat
 from soda.progress import say
 
 __all__ = ["notify", "post_message"]
 
 _TIMEOUT_SECONDS = 20
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A webhook answers by itself; whoever it points to is not told."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 _MARKS = {"SUCCEEDED": "✓", "FAILED": "✗"}
 
 
@@ -68,10 +79,10 @@ def post_message(text: str) -> None:
     try:
         request = urllib.request.Request(
             url,
-            data=json.dumps({"text": text}).encode(),
+            data=json.dumps({"text": escape_chat(text)}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):
+        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError as refusal:
         refusal.close()

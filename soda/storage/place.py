@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Union
 
 from soda.errors import StorageError
+from soda.escape import hide_secrets
 from soda.storage.files import write_atomically
 from soda.storage.folder import FolderStore
 from soda.storage.gcs import GcsStore
@@ -56,7 +57,9 @@ class Place:
             # The text is left out: a password may stand in it.
             raise StorageError(f"{scheme}://: expected a bucket, found a user or password in it")
         if scheme not in _STORES:
-            raise StorageError(f"{text}: expected a path, file://, {BUCKETS}, found {scheme}://")
+            raise StorageError(
+                f"{hide_secrets(text)}: expected a path, file://, {BUCKETS}, found {scheme}://"
+            )
         if not bucket:
             raise StorageError(f"{text}: expected {scheme}://bucket/prefix, found no bucket")
         if not _BUCKET.fullmatch(bucket):
@@ -115,9 +118,12 @@ class Place:
         What was fetched before is fetched again only if it is another version by now.
 
         Raises:
-            StorageError: nothing lies here in object storage, or it cannot be reached.
+            StorageError: nothing lies here in object storage, it cannot be reached, or here is a
+                pipe or a device.
         """
         if not self.remote:
+            if self.folder.exists() and not (self.folder.is_file() or self.folder.is_dir()):
+                raise StorageError(f"{self}: expected a file or folder, found a pipe or device")
             return self.folder
         store, name = self.parent.open(), self.folder.name
         found = [entry for entry in store.list(name) if f"{entry.name}/".startswith(f"{name}/")]

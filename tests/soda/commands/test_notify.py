@@ -8,6 +8,7 @@ import pytest
 
 from soda import storage
 from soda.commands.notify import notify, post_message
+from tests.fakes.web import Reply, serve
 from tests.fakes.webhook import SECRET, webhook
 
 
@@ -173,3 +174,21 @@ def test_an_address_of_something_else_fails_nothing(capfd, monkeypatch, answer):
         post_message("it ended")
         thread.join()
     assert "cannot be reached" in said(capfd)
+
+
+def test_what_others_wrote_calls_nobody_and_links_nowhere(hook, tmp_path):
+    error = "<!channel> <https://evil.example|log in> @here \x1b[2J"
+    end("FAILED", str(tmp_path), error=error, register_config={}, ui="")
+    text = hook.sent[0]["text"]
+    assert "<" not in text and "@here" not in text and "\x1b" not in text
+    assert "&lt;!channel&gt; &lt;https://evil.example|log in&gt;" in text
+
+
+def test_a_redirect_of_the_webhook_is_not_followed(monkeypatch, capsys):
+    with webhook() as elsewhere:
+        moved = Reply(302, headers={"Location": elsewhere.url})
+        with serve(lambda asked: moved) as address:
+            monkeypatch.setenv("SODA_NOTIFY_URL", f"{address}/hook")
+            post_message("text")
+        assert elsewhere.sent == []
+    assert "the webhook in SODA_NOTIFY_URL answered 302" in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_the_page_and_the_table_say_the_same(reports, tmp_path):
     ]
     assert seconds == ["training, seconds", "", "100.01.00x", "50.00.50x", "1000.010.00x"]
     lines = text.splitlines()
-    assert "on 4 test prompts, taught by `big <1>`" in lines[0]
+    assert "on 4 test prompts, taught by big \\<1\\>" in lines[0]
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 4 and len({line.count("|") for line in table}) == 1
     assert table[2].endswith(

@@ -12,6 +12,7 @@ from soda.artifacts.kinds import Model, Registration, Report
 from soda.errors import ArtifactError, ConfigError
 from soda.registry.registry import Registry
 from soda.stages.eval import EvalConfig
+from soda.stages.register import RegisterConfig
 from tests.fakes.student import save_student
 
 
@@ -166,3 +167,11 @@ def test_two_processes_at_once_register_both_models(models, tmp_path):
     for model, fact in zip(models, facts, strict=True):
         folder = version(tmp_path, fact["version"])
         assert json.loads((folder / "lineage.json").read_text())["model_digest"] == model.digest
+
+
+@pytest.mark.parametrize("field", ["registry", "model_registry"])
+@pytest.mark.parametrize("address", ["https://ann:canary@host", "https://host/?api-key=canary"])
+def test_an_address_with_a_secret_is_refused_without_repeating_it(field, address):
+    with pytest.raises(ConfigError, match="without a user, password or key") as refusal:
+        RegisterConfig.parse({"name": "tiny", field: address})
+    assert "canary" not in str(refusal.value)

@@ -1,5 +1,6 @@
 """Places: an address, and the folder that stands for it; copies of what lies elsewhere."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,20 @@ def test_what_is_not_there_is_refused(store, place):
         Place.of(f"{place}/none").fetch()
     with pytest.raises(StorageError, match="found a whole bucket"):
         Place.of(f"{place.partition(':')[0]}://bucket").fetch()
+
+
+@pytest.mark.parametrize("odd", ["/dev/zero", "pipe"])
+def test_a_source_that_is_a_pipe_or_a_device_is_refused(tmp_path, odd):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        StorageError, match=f"{odd}: expected a file or folder, found a pipe or dev"
+    ):
+        Place.of(tmp_path / odd).fetch()
+
+
+def test_a_password_in_an_address_is_not_repeated():
+    with pytest.raises(
+        StorageError, match=r"https://host/data\?token=\*\*\*: expected a path"
+    ) as refusal:
+        Place.of("https://host/data?token=secret")
+    assert "secret" not in str(refusal.value)
