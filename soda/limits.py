@@ -9,6 +9,7 @@ __all__ = [
     "RECIPE_BYTES",
     "RECIPE_NODES",
     "RESPONSE_BYTES",
+    "SCORED_TOKENS",
     "SHOWN_CHARACTERS",
     "SHOWN_VALUE_CHARACTERS",
     "TEMPLATE_CHARACTERS",
@@ -27,6 +28,8 @@ RECIPE_NODES = 100_000  # keys and values, with what its aliases stand for
 MODEL_JSON_BYTES = 256 * 2**20  # the largest tokenizer.json in use has a tenth of it
 TEMPLATE_SECONDS = 10.0  # for one conversation; real templates take a millisecond
 TEMPLATE_CHARACTERS = 16 * 2**20  # of what a template writes for one conversation
+
+SCORED_TOKENS = 65_536  # of one answer in a report: a longer one is dropped, with the reason
 
 SHOWN_CHARACTERS = 2000  # of a message
 SHOWN_VALUE_CHARACTERS = 200  # of a value in a message

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from soda.endpoint.answer import Answer
 from soda.judging.protocols import ChatProtocol
 from soda.judging.verdicts import SIDES, Matchup, Reading, Verdict
 from soda.rows import Message
 
 __all__ = ["Ask", "ChatJudge", "Judge", "judge_all", "same_family"]
 
-Ask = Callable[[list[Message]], str | None]  # None: the model refused, or gave no answer
+Ask = Callable[[list[list[Message]]], list[Answer]]  # many at once, answered in their order
 
 _FAMILIES = {  # parts of model names, by who trained what they are made of
     "openai": r"gpt|chatgpt|o[134]",
@@ -49,25 +50,28 @@ class ChatJudge:
 
     Args:
         name: the model's.
-        ask: sends one request and returns the reply; it journals, retries and pays.
-        mapper: `map`, or that of a pool whose threads ask at once.
+        ask: sends requests and returns the answers; it journals, retries and pays.
     """
 
     name: str
     protocol: ChatProtocol
     ask: Ask
-    mapper: Callable[..., Iterable[Any]] = map
 
     def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
         """Return one verdict a matchup, in their order."""
         shown = [(matchup, first) for matchup in matchups for first in SIDES]
-        replies = self.mapper(self.ask, [self.protocol.messages(*one) for one in shown])
+        answers = self.ask([self.protocol.messages(*one) for one in shown]) if shown else []
         readings: list[Reading] = []
-        for (matchup, first), reply in zip(shown, replies, strict=True):
-            readings.append(self.protocol.read(reply, first))
+        for (matchup, first), answer in zip(shown, answers, strict=True):
+            readings.append(self.protocol.read(_reply(answer), first))
             if len(readings) == len(SIDES):
                 yield Verdict.of(matchup, self.name, self.protocol.name, readings)
                 readings = []
+
+
+def _reply(answer: Answer) -> str | None:
+    """Return what a judge said; None: it refused, or gave no answer."""
+    return answer.text if answer.outcome in ("answered", "truncated") else None
 
 
 def judge_all(judge: Judge, matchups: Iterable[Matchup], block: int = 32) -> Iterator[Verdict]:

@@ -14,11 +14,13 @@ from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
 from soda.evaluation.metrics import CHANGES, METRICS, MODELS, intervals, rouge_l
 from soda.evaluation.report import render_html, render_markdown
 from soda.expected import is_right
+from soda.limits import SCORED_TOKENS
 from soda.progress import progress, say
 from soda.rows import Pair, Response
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
+from soda.words import script
 
 __all__ = ["EvalConfig", "eval"]
 
@@ -56,9 +58,10 @@ def eval(  # noqa: A001 - a stage's function has its name
 
     Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
     accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat: for
-    each model, and as paired changes between them, with bootstrap 95 % intervals. Then lm-eval's
-    tasks. `warmed` is the student that the last training started from; where it is the base, or
-    the trained student itself, two models are compared.
+    each model, and as paired changes between them, with bootstrap 95 % intervals; also by the
+    script that prompts are written in, where they mix several. Then lm-eval's tasks. `warmed` is
+    the student that the last training started from; where it is the base, or the trained student
+    itself, two models are compared.
     """
     check_tasks(config.lm_eval_tasks)
     rows = [
@@ -68,6 +71,7 @@ def eval(  # noqa: A001 - a stage's function has its name
     ]
     held_out = list(pairs.rows(config.split))
     rows, refused = _scorable(rows, ChatFormat.load(base.path))
+    held_out = [pair for pair in held_out if pair.id not in refused]
     if not rows:
         raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
     inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
@@ -93,18 +97,26 @@ def eval(  # noqa: A001 - a stage's function has its name
 def _scorable(
     rows: list[Response], chat: ChatFormat
 ) -> tuple[list[Response], dict[str, ChatError]]:
-    """Return the rows that the template takes, and why it takes no others, by the prompt's id."""
+    """Return the rows that can be measured, and why others cannot, by the prompt's id."""
     taken = []
     refused = {}
     for row in rows:
         try:
-            chat.answer_ids(row.prompt.messages, row.text, stopped=True)
+            tokens = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
+            if tokens > SCORED_TOKENS:
+                raise ChatError(
+                    "answer_too_long", f"expected at most {SCORED_TOKENS} tokens, found {tokens}"
+                )
             taken.append(row)
         except ChatError as error:
             refused[row.prompt.id] = error
     if refused:
-        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: the template refuses them")
+        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: {_why(refused)}")
     return taken, refused
+
+
+def _why(refused: dict[str, ChatError]) -> str:
+    return str(next(iter(refused.values())))
 
 
 def _measure(
@@ -202,25 +214,14 @@ def _likelihoods(
 def _figures(
     measured: dict[str, Measurement], rows: list[Response], pairs: list[Pair], config: EvalConfig
 ) -> dict[str, Any]:
-    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
-    metrics = {}
-    for name, metric in METRICS.items():
-        keys = list(measured["before"][name])
-        if keys:
-            metrics[name] = {
-                "label": metric.label,
-                "better": metric.better,
-                "count": len(keys),
-                **intervals(
-                    {
-                        model: [found[name][key] for key in keys]
-                        for model, found in measured.items()
-                    },
-                    changes,
-                    samples=config.bootstrap_samples,
-                    seed=config.seed,
-                ),
-            }
+    scripts: dict[str, set[str]] = {}
+    for row in rows:
+        asked = row.prompt.messages[-1]["content"]
+        scripts.setdefault(script(asked), set()).add(row.prompt.id)
+    by_script = {
+        name: {"prompts": len(scripts[name]), "metrics": _metrics(measured, scripts[name], config)}
+        for name in sorted(scripts, key=lambda name: (-len(scripts[name]), name))
+    }
     tasks = {
         task: {
             key: {
@@ -236,9 +237,36 @@ def _figures(
         "split": config.split,
         "prompts": len(rows),
         "pairs": len(pairs),
-        "metrics": metrics,
+        "metrics": _metrics(measured, None, config),
+        "scripts": by_script if len(by_script) > 1 else {},
         "lm_eval": tasks,
     }
+
+
+def _metrics(
+    measured: dict[str, Measurement], prompts: set[str] | None, config: EvalConfig
+) -> dict[str, Any]:
+    """Return every metric's figures, over all prompts or some; without those of nothing."""
+    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
+    metrics = {}
+    for name, metric in METRICS.items():
+        keys = [key for key in measured["before"][name] if prompts is None or key in prompts]
+        if keys:
+            metrics[name] = {
+                "label": metric.label,
+                "better": metric.better,
+                "count": len(keys),
+                **intervals(
+                    {
+                        model: [found[name][key] for key in keys]
+                        for model, found in measured.items()
+                    },
+                    changes,
+                    samples=config.bootstrap_samples,
+                    seed=config.seed,
+                ),
+            }
+    return metrics
 
 
 def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict[str, Any]:

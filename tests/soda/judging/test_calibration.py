@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from soda.endpoint.answer import Answer
 from soda.judging.calibration import calibrate, measure_bias, plant
 from soda.judging.judges import ChatJudge
 from soda.judging.protocols import PairwiseProtocol
@@ -74,10 +75,12 @@ def test_a_fair_judge_is_called_fair_though_it_cannot_tell_swapped_answers():
 
 
 def test_a_judge_that_knows_what_belongs_to_the_prompt_passes_the_swapped_pairs():
-    def ask(messages):
-        text = messages[-1]["content"]
+    def reply(text):
         own = f"Answer {text.split('Question ')[1].split('?')[0]} "
         return "[[A]]" if own in text.split("<answer-B")[0] else "[[B]]"
+
+    def ask(conversations):
+        return [Answer(reply(turns[-1]["content"]), "answered") for turns in conversations]
 
     rows = [matchup(str(n), f"Answer {n} is right.", "no", slices={}) for n in range(100)]
     rows = [

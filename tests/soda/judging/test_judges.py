@@ -1,7 +1,6 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
+from soda.endpoint.answer import Answer
 from soda.judging.judges import ChatJudge, judge_all, same_family
 from soda.judging.protocols import PairwiseProtocol
 from soda.judging.verdicts import tally
@@ -27,15 +26,18 @@ def test_a_judge_that_always_takes_the_first_gives_ties():
 
 
 def test_a_refusal_is_no_verdict():
-    found = tally(ChatJudge("j", PAIRWISE, lambda messages: None).judge([matchup()]))
+    def ask(conversations):
+        said = Answer("[[A]]", "refused"), Answer.missing("503 down")
+        return [said[place % 2] for place, _ in enumerate(conversations)]
+
+    found = tally(ChatJudge("j", PAIRWISE, ask).judge([matchup()]))
     assert found.unanswered == 1 and found.clear == 0
 
 
-def test_a_pool_can_ask_and_the_order_stays():
-    with ThreadPoolExecutor(4) as pool:
-        judge = ChatJudge("j", PAIRWISE, BiasedAsk(KNOWS.get), pool.map)
-        found = list(judge.judge([matchup(str(n)) for n in range(20)]))
-    assert [one.id for one in found] == [str(n) for n in range(20)]
+def test_many_are_asked_at_once_and_the_order_stays():
+    found = list(ChatJudge("j", PAIRWISE, BiasedAsk(KNOWS.get)).judge(map(matchup, "abcdefgh")))
+    assert [one.id for one in found] == list("abcdefgh")
+    assert not list(ChatJudge("j", PAIRWISE, None).judge([]))
 
 
 def test_the_same_answer_ties_and_nobody_is_asked():

@@ -1,0 +1,54 @@
+"""A judge behind an endpoint: its answers are journalled, so that no verdict is paid for twice."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from soda.endpoint.answer import Answer
+from soda.endpoint.caller import Caller
+from soda.endpoint.client import Endpoint
+from soda.endpoint.job import Job, Rules, Work
+from soda.endpoint.request import Request
+from soda.endpoint.upload import open_journal
+from soda.judging.judges import Ask
+from soda.rows import Message, digest
+from soda.storage import Place
+
+__all__ = ["JUDGE", "open_judge"]
+
+JUDGE = Caller("judge", "judge", "SODA_JUDGE_API_KEY")
+
+
+@contextlib.contextmanager
+def open_judge(
+    store: Place, endpoint: Endpoint, body: dict[str, Any], share: str, rules: Rules | None = None
+) -> Iterator[Ask]:
+    """Open a judge's journal in the store, and give what asks the judge for one run.
+
+    Price, limits and failures are counted over all that this run asks, however often it does.
+
+    Args:
+        endpoint: whom to ask; its caller is usually JUDGE.
+        body: what every request has but its messages: the model, the sampling.
+        share: a name for the requests of this run; one run at a time may have it.
+        rules: `most_failed` is how many requests may stay without an answer: each makes its verdict
+            unclear, which the gap gate counts.
+
+    Raises:
+        StorageError: another run asks the same share.
+    """
+    where = endpoint.address.identity
+    model = re.sub(r"[^A-Za-z0-9_-]+", "-", str(body["model"]))[:40].strip("-")
+    name = f"{endpoint.caller.name}/{model}-{digest({'endpoint': where, **body})[:8]}"
+    with open_journal(store, name, share) as journal:
+        asked: list[Request] = []
+
+        def ask(conversations: list[list[Message]]) -> list[Answer]:
+            new = [Request.of(where, {**body, "messages": each}) for each in conversations]
+            asked.extend(new)
+            job = Job(journal, endpoint, Work(body, lambda: asked, len(asked)), rules or Rules())
+            job.run()
+            return [job.end_of(request) for request in new]
+
+        yield ask
