@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def run_compiled(
         os.environ.setdefault(INTERVAL, "1")
     with log.open("w", encoding="utf-8") as file:
         display = Display(_titles(documents[0]), file)
-        with start_runner(place, store=arguments["store"] if containers else None):
+        with start_runner(place, store=arguments["store"] if containers else None, spec=documents):
             pipeline = components.load_component_from_text(
                 yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
             )
@@ -106,18 +106,21 @@ def run_compiled(
 
 
 @contextlib.contextmanager
-def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
+def start_runner(
+    root: Path, *, store: str | None = None, spec: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[None]:
     """Let pipelines and components that are called in the block run on this machine.
 
     Args:
         root: where KFP puts what the steps make.
         store: run each step in its image, which sees this store; None: as a process.
+        spec: the compiled pipeline, which says which secrets a step in its image sees.
     """
     runner: Any = local.SubprocessRunner(use_venv=False)
     if store is not None:
-        from .containers import make_runner
+        from .containers import make_runner, secrets_of
 
-        runner = make_runner(root, store)
+        runner = make_runner(root, store, secrets_of(spec))
     with warnings.catch_warnings(), _printing_as_before():
         # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
         warnings.simplefilter("ignore")
