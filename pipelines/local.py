@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from kfp import components, local
 
+from soda import storage
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
 from soda.progress import INTERVAL
@@ -84,7 +85,9 @@ def run_compiled(
     place = root / "pipeline"
     before = set(place.glob("*"))
     documents = _without_retries(spec)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with storage.private():  # steps quote prompts there
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
     if sys.stdout.isatty():
         os.environ.setdefault(INTERVAL, "1")
     with log.open("w", encoding="utf-8") as file:

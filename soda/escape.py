@@ -16,6 +16,7 @@ __all__ = [
     "has_secrets",
     "hide_secrets",
     "is_open_to_others",
+    "is_secret",
     "shown_message",
     "shown_value",
 ]
@@ -60,7 +61,12 @@ def hide_secrets(text: str) -> str:
 
 def _hidden(found: re.Match[str]) -> str:
     name, value = found.groups()
-    return f"{name}=***" if value and _SECRET_NAMES.fullmatch(name) else found[0]
+    return f"{name}=***" if value and is_secret(name) else found[0]
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a value of this name, in an address's query, is a password or key."""
+    return _SECRET_NAMES.fullmatch(name) is not None
 
 
 def has_secrets(address: str) -> bool:

@@ -5,10 +5,13 @@ Whatever a server, a dataset, a model folder or a recipe holds, memory and time 
 
 __all__ = [
     "BATCH_FILE_BYTES",
+    "GGUF_PARTS",
+    "HEADER_BYTES",
     "MODEL_JSON_BYTES",
     "RECIPE_BYTES",
     "RECIPE_NODES",
     "RESPONSE_BYTES",
+    "ROW_BYTES",
     "SCORED_TOKENS",
     "SHOWN_CHARACTERS",
     "SHOWN_VALUE_CHARACTERS",
@@ -25,6 +28,10 @@ TOKENS = 10**9  # the most that a server may say one answer had
 RECIPE_BYTES = 4 * 2**20
 RECIPE_NODES = 100_000  # keys and values, with what its aliases stand for
 
+ROW_BYTES = 64 * 2**20  # of a dataset's row, line or cell
+
+GGUF_PARTS = 1000
+HEADER_BYTES = 100_000_000  # of a file of weights: safetensors' own limit
 MODEL_JSON_BYTES = 256 * 2**20  # the largest tokenizer.json in use has a tenth of it
 TEMPLATE_SECONDS = 10.0  # for one conversation; real templates take a millisecond
 TEMPLATE_CHARACTERS = 16 * 2**20  # of what a template writes for one conversation

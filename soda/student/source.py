@@ -7,12 +7,13 @@ from pathlib import Path
 
 from soda import storage
 from soda.errors import ConfigError, ModelError
+from soda.limits import HEADER_BYTES
 from soda.rows import digest
 from soda.storage import Place
 from soda.storage.packaged import packaged_file
 from soda.student.folder import regular_files
 from soda.student.gguf import parts_of
-from soda.student.tensors import HEADER_BYTES, Headers, Stored, parse_header
+from soda.student.tensors import Headers, Stored, parse_header
 
 __all__ = ["KEPT", "bucket_sketch", "download", "hub_sketch", "local", "source_digest"]
 
