@@ -13,7 +13,7 @@ from typing import Any
 
 from soda.commands.watch import release
 from soda.errors import SodaError
-from soda.escape import escape_chat
+from soda.escape import escape_chat, is_open_to_others
 from soda.progress import say
 
 __all__ = ["notify", "post_message"]
@@ -76,6 +76,8 @@ def post_message(text: str) -> None:
     if not url.startswith(("https://", "http://")):
         say("notify: SODA_NOTIFY_URL: expected http:// or https://, found another address")
         return
+    if is_open_to_others(url):
+        say("warning: notify: SODA_NOTIFY_URL is plain http: others can read it; use https")
     try:
         request = urllib.request.Request(
             url,
