@@ -201,7 +201,7 @@ def test_the_first_of_any_number_is_the_yardstick_of_cost(reports, tmp_path):
     text = (
         compare(order, tmp_path / "out", ["<GAD>", "mine"]).path / "logs/comparison.md"
     ).read_text()
-    assert text.startswith("**<GAD>, mine**") and "| 1000.0 (1.00x) | 100.0 (0.10x) |" in text
+    assert text.startswith(r"**\<GAD\>, mine**") and "| 1000.0 (1.00x) | 100.0 (0.10x) |" in text
 
 
 def test_the_command_makes_what_the_function_makes(reports, tmp_path, capsys):
