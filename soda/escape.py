@@ -90,7 +90,10 @@ def shown_message(text: str) -> str:
 
 def is_open_to_others(address: str) -> bool:
     """Say whether what is sent to an address can be read on its way: plain http elsewhere."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # it is no address: nothing is sent
+        return False
     host = parts.hostname or ""
     here = host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")
     return parts.scheme == "http" and not here

@@ -76,7 +76,10 @@ def files_in(folder: Path) -> dict[str, Path]:
     todo = [folder]
     while todo:
         here = todo.pop()
-        with contextlib.suppress(FileNotFoundError), os.scandir(here) as entries:
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(here) as entries,
+        ):
             for entry in entries:
                 path = here / entry.name
                 if entry.is_dir(follow_symlinks=False):

@@ -1,20 +1,22 @@
 """Which of this machine's variables a step in a container sees."""
 
+from pathlib import Path
+
 import pytest
-import yaml
 
 from pipelines.compile import compile_pipeline
 from pipelines.containers import environment_of, function_in, secrets_of
+from soda.recipe import load_recipe
 
+ROOT = Path(__file__).parents[2]
 STORE = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 STORE |= {"AWS_SESSION_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS"}
 
 
 @pytest.fixture(scope="module")
-def secrets(tmp_path_factory):
-    path = tmp_path_factory.mktemp("compiled") / "distill.yaml"
-    compile_pipeline("distill", path)
-    return secrets_of(list(yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader)))
+def secrets():
+    recipe = ROOT / "pipelines" / "distill" / "recipes" / "cluster.yaml"
+    return secrets_of(compile_pipeline("distill", load_recipe(recipe)).documents)
 
 
 @pytest.mark.parametrize(
