@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from soda.escape import escape_markdown
+
 __all__ = ["render_card"]
 
 _CARD = """---
@@ -14,7 +16,7 @@ tags: [distillation, {tags}]
 
 # {name}
 
-A small student distilled from `{teacher}`.
+A small student distilled from {teacher}.
 
 ## How
 
@@ -71,15 +73,16 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     methods = [training["method"] for training in trainings]
     return _CARD.format(
         name=lineage["name"],
-        teacher=lineage["teacher"]["model"],
+        teacher=escape_markdown(lineage["teacher"]["model"]),
         tags=", ".join(methods) or "untrained",
         how=_how(trainings),
         weights="\n".join(
-            f"| {text}, {_SYMBOLS[name]} | `{weights[name]}` |" for name, text in models.items()
+            f"| {escape_markdown(text)}, {_SYMBOLS[name]} | `{weights[name]}` |"
+            for name, text in models.items()
         ),
         prompts=figures["prompts"],
-        split=figures["split"],
-        models=" | ".join(models.values()),
+        split=escape_markdown(figures["split"]),
+        models=" | ".join(map(escape_markdown, models.values())),
         lines="--- | " * len(models),
         rows="\n".join(_row(metric, models) for metric in figures["metrics"].values()),
         lineage=json.dumps(lineage, indent=2, sort_keys=True),
@@ -111,4 +114,4 @@ def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:
     change = metric["change"]
     interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
     means = " | ".join(f"{metric[name]['mean']:.3f}" for name in models)
-    return f"| {metric['label']} | {means} | {interval} |"
+    return f"| {escape_markdown(metric['label'])} | {means} | {interval} |"

@@ -10,6 +10,7 @@ from soda import storage
 from soda.artifacts.kinds import Model, Registration, Report
 from soda.config import Config
 from soda.errors import ConfigError
+from soda.escape import has_secrets, hide_secrets
 from soda.registry.kubeflow import register_version
 from soda.registry.model_card import render_card
 from soda.registry.registry import Registry
@@ -48,6 +49,16 @@ class RegisterConfig(Config):
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise ValueError(f"expected letters, digits, '.', '_' and '-', found '{name}'")
         return name
+
+    @field_validator("registry", "model_registry")
+    @classmethod
+    def _no_secrets(cls, address: str) -> str:
+        if has_secrets(address):  # it stands in the manifest and in messages
+            raise ValueError(
+                "expected an address without a user, password or key, found "
+                f"'{hide_secrets(address)}' with one; the token goes into SODA_MODEL_REGISTRY_TOKEN"
+            )
+        return address
 
     @field_validator("champion_if")
     @classmethod
