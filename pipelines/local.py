@@ -19,8 +19,10 @@ from kfp import components, local
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
 from soda.progress import INTERVAL
+from soda.recipe import load_recipe
+from soda.stages.register import RegisterConfig
 
-from .compile import PIPELINES, compile_pipeline, read_recipe
+from .compile import PIPELINES, compile_pipeline
 from .display import Display
 from .summary import summarize
 
@@ -43,14 +45,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Compile a pipeline, run it here and print what came of it."""
-    arguments = read_recipe(parsed.recipe, parsed.pipeline)
+    compiled = compile_pipeline(parsed.pipeline, load_recipe(parsed.recipe))
     spec = parsed.root / f"{parsed.pipeline}.yaml"
-    compile_pipeline(parsed.pipeline, spec)
+    compiled.write(spec)
+    arguments = {"recipe": dict(compiled.recipe)}
     log = parsed.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{parsed.pipeline}.log"
     made = run_compiled(spec, arguments, parsed.root, log, containers=parsed.containers)
     if "register" in made:
         registration = Registration.open(made["register"] / "registration")
-        print(summarize(registration, arguments["recipe_register"]["registry"]))
+        config = RegisterConfig.parse(compiled.recipe["register"])
+        print(summarize(registration, config.registry))
     elif "compare" in made:
         print((made["compare"] / "summary").read_text(encoding="utf-8"))
         print(f"page: {made['compare'] / 'page'}")

@@ -11,7 +11,7 @@ __all__ = ["notify"]
 def notify(
     status: dsl.PipelineTaskFinalStatus,
     pipeline: str,
-    register_config: dict,
+    recipe: dict,
     store: str,
     ui_url: str = "",
 ):
@@ -22,7 +22,7 @@ def notify(
     Args:
         status: How the run ended, as far as Kubeflow knows.
         pipeline: What ran.
-        register_config: Values of the stage register - the model's name and registry.
+        recipe: Values of every step; of register, the model's name and registry are told.
         store: Where runs keep what they share.
         ui_url: Address of Kubeflow's UI, for the link.
     """
@@ -32,7 +32,7 @@ def notify(
         pipeline,
         state=status.state,
         error=status.error_message,
-        register_config=register_config,
+        register_config=recipe.get("register", {}),
         store=store,
         ui=ui_url,
     )

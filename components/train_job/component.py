@@ -17,7 +17,7 @@ def train_job(
     image: str,
     nodes: int = 2,
     gpu_type: str = "nvidia.com/gpu",
-    gpu_count: int = 8,
+    gpu_count: str = "8",
     cpu: str = "16",
     memory: str = "64Gi",
     queue: str = "",
@@ -42,7 +42,7 @@ def train_job(
         image: Reference of the image that the nodes run.
         nodes: How many nodes.
         gpu_type: Resource name of the GPUs.
-        gpu_count: GPUs of each node.
+        gpu_count: GPUs of each node; a text, as KFP's driver reads it.
         cpu: CPUs of each node.
         memory: Memory of each node.
         queue: Local queue of Kueue; empty for none.
@@ -64,7 +64,7 @@ def train_job(
         image=image,
         nodes=nodes,
         gpu_type=gpu_type,
-        gpu_count=gpu_count,
+        gpu_count=int(gpu_count),
         cpu=cpu,
         memory=memory,
         queue=queue,

@@ -94,11 +94,19 @@ class Report(Artifact):
     """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`."""
 
     kind = "report"
+    SCORES = "scores.json"
 
     def figures(self) -> dict[str, Any]:
         """Read the figures: by name of the metric, before, after and change."""
         figures: dict[str, Any] = json.loads((self.path / "report.json").read_bytes())
         return figures
+
+    def scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Read every score: by model (before, warmed, after), metric, and prompt or pair."""
+        scores: dict[str, dict[str, dict[str, float]]] = json.loads(
+            (self.path / self.SCORES).read_bytes()
+        )
+        return scores
 
     def log(self, name: str) -> Any:
         """Read what is no part of the result, `teacher` (a fingerprint) or `cost`; None without."""
@@ -110,7 +118,7 @@ class Report(Artifact):
 
         `rouge_l`, `rouge_l_before`, and the 95 % interval `rouge_l_change_low`, `..._high`.
         """
-        found = {}
+        found: dict[str, float] = {}
         for key, metric in self.figures()["metrics"].items():
             found |= {key: metric["after"]["mean"], f"{key}_before": metric["before"]["mean"]}
             found |= {f"{key}_change_{end}": metric["change"][end] for end in ("low", "high")}

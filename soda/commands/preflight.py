@@ -16,8 +16,9 @@ from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
 from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from soda.kubernetes.image_registry import image_digest
+from soda.kubernetes.resources import CpuPods, GpuPods, Texts, texts_of
 from soda.progress import say
-from soda.recipe import STEPS, Recipe, load_recipe, parse_step
+from soda.recipe import STEPS, Recipe, check_recipe, load_recipe, parse_step
 from soda.run_state import recording
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
@@ -67,7 +68,8 @@ def preflight(
     """Look at everything a run needs; nothing is raised.
 
     Args:
-        recipe: a step's raw values by its name; a step that is left out is not looked at.
+        recipe: raw values; a step that is left out is not looked at. Of a compiled pipeline, the
+            values of every step by its name, in which a label may follow: `train: gad`.
         store: where runs keep what they share; "": not looked at.
         images: references that the pods will pull.
         gpus: what training asks for.
@@ -77,11 +79,14 @@ def preflight(
     configs: dict[str, Config] = {}
     gpus = gpus or Gpus()
     found = [_of_recipe(recipe, configs)]
-    teacher, student = configs.get("teacher-gen"), configs.get("import-student")
-    if isinstance(teacher, TeacherGenConfig):
-        found.append(_check("teacher", lambda: _teacher(teacher), _FIXES["teacher"]))
-    if isinstance(student, ImportStudentConfig):
-        found.append(_check("student", lambda: look_at_source(student), _FIXES["student"]))
+    for name, config in configs.items():
+        label = name.partition(":")[1] + name.partition(":")[2]  # of a source of rejects
+        if isinstance(config, TeacherGenConfig):
+            look = functools.partial(_teacher, config)
+            found.append(_check(f"teacher{label}", look, _FIXES["teacher"]))
+        if isinstance(config, ImportStudentConfig):
+            look = functools.partial(look_at_source, config)
+            found.append(_check(f"student{label}", look, _FIXES["student"]))
     trainings = [each for each in configs.values() if isinstance(each, TrainConfig)]
     if trainings:
         look = functools.partial(_processes, trainings, gpus)
@@ -101,12 +106,12 @@ def preflight(
 _FIXES = {
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
-    "processes": "set gpu_count to 1, and train_nodes too",
+    "processes": "set gpus.count to 1, and train_nodes too",
     "store": "name a place where this service account may create objects; the root of a volume has "
     "to belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
     "image": "push the image, or compile with the reference that you have pushed",
-    "gpus": "set gpu_type, gpu_count, gpu_node_selector and gpu_tolerations to a pool you have; "
-    "gpu_autoscaled, if the pool begins empty",
+    "gpus": "set type, count, node_selector and tolerations of gpus to a pool that you have; "
+    "autoscaled, if the pool begins empty",
     "runtime": "apply manifests/components/trainer here, or name another in train_runtime",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
@@ -124,11 +129,18 @@ def _check(name: str, look: Callable[[], str], fix: str) -> Check:
 
 def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
     problems = []
-    for name in filter(recipe.__contains__, STEPS):
+    for name in recipe:
+        step, _, label = name.partition(":")
+        if step not in STEPS:
+            continue
         try:
-            configs[name] = parse_step(recipe, name)
+            configs[name] = parse_step({**recipe, step: recipe[name]}, step)
         except SodaError as error:
-            problems.append(str(error))
+            problems.append(f"{error} ({label.strip()})" if label else str(error))
+    try:
+        check_recipe({key: each for key, each in recipe.items() if key.partition(":")[0] == key})
+    except SodaError as error:
+        problems += [str(error)] * (not problems)
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
     return Check("recipe", "ok", f"{len(configs)} steps")
@@ -244,28 +256,50 @@ def refuse_failures(found: list[Check]) -> None:
 def preflight_step(
     recipe: Recipe,
     *,
+    steps: list[str],
     store: str,
     images: list[str],
-    autoscaled: bool,
     gpus: Mapping[str, Any],
+    pods: Mapping[str, Any],
+    nodes: int,
     report: str,
     runtime: str = "",
-) -> None:
+) -> Texts:
     """Make the checks as a pipeline's first step: the table goes into the log and the report.
+
+    Args:
+        recipe: the values of every step.
+        steps: which steps there have to be.
+        store: where runs keep what they share.
+        images: references that the pods will pull.
+        gpus: what pods with GPUs ask for, over the defaults.
+        pods: what pods without GPUs ask for, over the defaults.
+        nodes: for training.
+        report: the file for the table.
+        runtime: the TrainingRuntime, if training is a TrainJob.
+
+    Returns what the driver reads of gpus and pods.
 
     Raises:
         SystemExit: a check failed (code 2).
     """
-    recipe = {name: values for name, values in recipe.items() if values or name != "register"}
-    wanted = Gpus(**{**gpus, "count": int(gpus["count"]), "nodes": int(gpus["nodes"])})
     try:
         with recording("preflight", store=store, out=report):
+            with_gpus, without = GpuPods.parse(gpus), CpuPods.parse(pods)
+            if missing := [step for step in steps if step not in recipe]:
+                raise ConfigError(f"recipe: expected values for {', '.join(missing)}, found none")
             found = preflight(
                 recipe,
                 store=store,
                 images=images,
-                gpus=wanted,
-                autoscaled=autoscaled,
+                gpus=Gpus(
+                    with_gpus.type,
+                    with_gpus.count,
+                    int(nodes),
+                    with_gpus.node_selector,
+                    with_gpus.tolerations,
+                ),
+                autoscaled=with_gpus.autoscaled,
                 runtime=runtime,
             )
             Path(report).write_text(render(found), encoding="utf-8")
@@ -276,6 +310,7 @@ def preflight_step(
             refuse_failures(found)
     except SodaError as error:
         raise refuse(error) from None
+    return texts_of(without, with_gpus)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -74,9 +74,9 @@ def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
 
     @dsl.pipeline(name="light")
     def pipeline():
-        end = notify(pipeline="light", register_config=registry, store=store)
+        end = notify(pipeline="light", recipe={"register": registry}, store=store)
         with dsl.ExitHandler(end):
-            preflight(**configs(tmp_path / "registry"), store=store, images=[])
+            preflight(recipe=configs(tmp_path / "registry"), store=store)
             prompts = prepare_prompts(config={"dataset": ready.dataset}, store=store)
             config = {"base_url": ready.url, "model": "fake"}
             teacher_gen(prompts=prompts.output, config=config, store=store)
@@ -116,11 +116,9 @@ def test_the_components_with_torch_make_their_artifacts_on_the_local_runner(read
 
 def test_preflight_stops_a_run_on_the_local_runner_and_says_why(configs, web, tmp_path, capsys):
     wrong = configs(tmp_path / "registry", base_url=f"{web.url}/v1", model="big-teachr")
-    wrong["import_student_config"] = {
-        "source": wrong["prepare_prompts_config"]["dataset"]
-    }  # a file
+    wrong["import-student"] = {"source": wrong["prepare-prompts"]["dataset"]}  # a file
     with start_runner(tmp_path / "runs"), pytest.raises(RuntimeError, match="FAILURE"):
-        preflight(**wrong, store=str(tmp_path / "store"), images=[])
+        preflight(recipe=wrong, store=str(tmp_path / "store"))
     shown = capsys.readouterr().out
     assert "did you mean 'big-teacher'?" in shown
     assert "Traceback" not in shown

@@ -485,13 +485,14 @@ def test_in_a_cluster_a_folder_of_the_pod_itself_fails(cluster, tmp_path):
 
 
 def step(recipe, tmp_path, store):
-    gpus = {"type": "nvidia.com/gpu", "count": 8.0, "nodes": 2.0}  # Kubeflow's numbers
     preflight_step(
         recipe,
+        steps=list(recipe),
         store=store,
         images=[],
-        autoscaled=True,
-        gpus={**gpus, "node_selector": {}, "tolerations": []},
+        gpus={"count": 8.0, "autoscaled": True, "tolerations": []},  # Kubeflow's numbers
+        pods={},
+        nodes=2.0,
         report=str(tmp_path / "report.md"),
     )
     return (tmp_path / "report.md").read_text()
