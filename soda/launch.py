@@ -133,7 +133,7 @@ def restarting(run: Callable[[int], int], kills: Callable[[], int | None] = memo
     if for_memory:
         raise ModelError(
             f"expected enough host memory, found too little in {_RESTARTS + 1} tries; "
-            "give the pod more (gpu_memory), or set device.micro_batch_tokens lower"
+            "give the pod more (gpus.memory), or set device.micro_batch_tokens lower"
         )
     raise SystemExit(code)
 
