@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact
 from soda.artifacts.writer import LOGS, Writer
@@ -57,16 +57,27 @@ class Responses(Artifact):
 
 
 class Pairs(Artifact):
-    """Preference pairs, one file a split: `load_dataset(folder)` reads them, TRL trains on them."""
+    """Preference pairs, one file a split: `load_dataset(folder)` reads them, TRL trains on them.
+
+    After the audit also `audit.json`, `audit.html`, and what was said of pairs: `verdicts.jsonl`.
+    """
 
     kind = "pairs"
+    AUDIT = "audit.json"
+    PAGE = "audit.html"
+    VERDICTS = "verdicts.jsonl"
 
     def rows(self, split: Split) -> Iterator[Pair]:
         """Read the pairs of one split."""
         return map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
 
+    def audit(self) -> dict[str, Any] | None:
+        """Read what the audit found; None: there was none."""
+        path = self.path / self.AUDIT
+        return json.loads(path.read_bytes()) if path.is_file() else None
+
     def __len__(self) -> int:
-        return sum(self.manifest.rows.values())
+        return sum(self.count(f"{split}.jsonl") for split in get_args(Split))
 
 
 class Model(Artifact):

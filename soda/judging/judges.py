@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from soda.judging.protocols import ChatProtocol
 from soda.judging.verdicts import SIDES, Matchup, Reading, Verdict
@@ -11,7 +11,8 @@ from soda.rows import Message
 
 __all__ = ["Ask", "ChatJudge", "Judge", "judge_all", "same_family"]
 
-Ask = Callable[[list[Message]], str | None]  # None: the model refused, or gave no answer
+# Sends requests and returns the replies in their order; None: the model refused, or gave none.
+Ask = Callable[[Iterable[list[Message]]], Iterable[str | None]]
 
 _FAMILIES = {  # parts of model names, by who trained what they are made of
     "openai": r"gpt|chatgpt|o[134]",
@@ -49,19 +50,17 @@ class ChatJudge:
 
     Args:
         name: the model's.
-        ask: sends one request and returns the reply; it journals, retries and pays.
-        mapper: `map`, or that of a pool whose threads ask at once.
+        ask: sends many requests and returns their replies; it journals, retries and pays.
     """
 
     name: str
     protocol: ChatProtocol
     ask: Ask
-    mapper: Callable[..., Iterable[Any]] = map
 
     def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
         """Return one verdict a matchup, in their order."""
         shown = [(matchup, first) for matchup in matchups for first in SIDES]
-        replies = self.mapper(self.ask, [self.protocol.messages(*one) for one in shown])
+        replies = self.ask([self.protocol.messages(*one) for one in shown])
         readings: list[Reading] = []
         for (matchup, first), reply in zip(shown, replies, strict=True):
             readings.append(self.protocol.read(reply, first))

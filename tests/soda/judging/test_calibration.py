@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_a_known_bias_is_within_its_interval(planted, odds, order):
 
 def judged(ask, own_family=(), count=200):
     rows = [matchup(str(n), f"Answer {n} is right.", "no") for n in range(300)]
-    judge = ChatJudge("j", PairwiseProtocol(), ask)
+    judge = ChatJudge("j", PairwiseProtocol(), partial(map, ask))
     return {one.planted: one for one in calibrate(judge, rows, count=count, own_family=own_family)}
 
 
@@ -84,7 +86,7 @@ def test_a_judge_that_knows_what_belongs_to_the_prompt_passes_the_swapped_pairs(
         type(one)(one.id, [{"role": "user", "content": f"Question {one.id}?"}], one.candidate, "no")
         for one in rows
     ]
-    found = calibrate(ChatJudge("j", PairwiseProtocol(), ask), rows, count=60)
+    found = calibrate(ChatJudge("j", PairwiseProtocol(), partial(map, ask)), rows, count=60)
     swapped = next(one for one in found if one.planted == "swapped")
     assert swapped.rate.mean == 1 and swapped.fair and swapped.pairs == 60
 
