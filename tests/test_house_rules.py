@@ -26,7 +26,7 @@ LAYERS = [
     {"artifacts"},
     {"dataset"},
     {"storage"},
-    {"rows", "words", "expected", "progress", "config", "yaml_values", "statistics"},
+    {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]

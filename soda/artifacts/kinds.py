@@ -102,14 +102,25 @@ class Model(Artifact):
 
 
 class Report(Artifact):
-    """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`."""
+    """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`.
+
+    `charts.json` holds the curves of the trainings, as they are drawn.
+    """
 
     kind = "report"
+    FIGURES, CHARTS = "report.json", "charts.json"
+    TABLE, PAGE = "report.md", "report.html"
+    SAMPLES = "samples.jsonl"
 
     def figures(self) -> dict[str, Any]:
         """Read the figures: by name of the metric, before, after and change."""
-        figures: dict[str, Any] = json.loads((self.path / "report.json").read_bytes())
+        figures: dict[str, Any] = json.loads((self.path / self.FIGURES).read_bytes())
         return figures
+
+    def charts(self) -> list[dict[str, Any]]:
+        """Read the curves of the trainings, as they are drawn."""
+        charts: list[dict[str, Any]] = json.loads((self.path / self.CHARTS).read_bytes())
+        return charts
 
     def log(self, name: str) -> Any:
         """Read what is no part of the result, `teacher` (a fingerprint) or `cost`; None without."""
@@ -123,7 +134,7 @@ class Report(Artifact):
     def answers_right(self) -> list[list[int]]:
         """Count checkable answers: rows right and wrong before, columns right and wrong after."""
         counts = [[0, 0], [0, 0]]
-        for row in self.read_rows("samples.jsonl"):
+        for row in self.read_rows(self.SAMPLES):
             if row["before_right"] is not None:
                 counts[not row["before_right"]][not row["after_right"]] += 1
         return counts

@@ -2,7 +2,9 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["templates"]
+__all__ = ["SHARED", "templates"]
+
+SHARED = ("page.html.j2", "evidence.html.j2")  # only templates name them: here keys see them
 
 
 def templates(*, autoescape: bool) -> Environment:
