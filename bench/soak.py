@@ -22,8 +22,11 @@ from tqdm import tqdm
 import soda
 from bench.measure import table
 from bench.teacher import config, make_prompts
-from soda.endpoint import pace, retry
-from soda.stage import load_stage
+from soda.endpoint.job import Rules
+from soda.endpoint.waits import Waits
+from soda.stages.teacher_gen import TeacherGenConfig
+from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.faulty_teacher import FAULTS, faulty_teacher
 
 __all__ = ["killed_after", "soak"]
@@ -79,15 +82,13 @@ def _ended(child: int, seconds: float) -> int | None:
 def soak(root: Path, prompts: int, kills: int, seed: int) -> dict[str, Any]:
     """Kill a run again and again, let it end, and compare it with one that nobody disturbed."""
     moments = random.Random(seed)
-    retry._LONGEST_WAIT_SECONDS = pace._PAUSE_SECONDS = 0.02  # the server's faults pass at once
-    load_stage("teacher-gen")
+    rules = Rules(waits=Waits(longest=0.02, crowd=0.02))  # the server's faults pass at once
     with faulty_teacher(delay=0.02, faults=FAULTS) as server:
         made_prompts = make_prompts(root, prompts)
         values = config(server, concurrency=UNDER_WAY, timeout_seconds=0.5)
 
         def generate(out: Path) -> soda.Responses:
-            inputs = {"prompts": made_prompts.path}
-            return soda.run("teacher-gen", inputs=inputs, config=values, out=out)
+            return generate_by(made_prompts, TeacherGenConfig.parse(values), Place.of(out), rules)
 
         killed, begin, over = 0, time.monotonic(), False
         while not over:

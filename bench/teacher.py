@@ -14,10 +14,12 @@ from typing import Any
 import soda
 from bench.http_stack import bare_loop
 from bench.measure import Taken, in_child, table
-from soda.rows import digest
+from soda.endpoint.answer import Received
+from soda.endpoint.request import Request
 from soda.stage import load_stage
 from soda.stages.teacher_gen import TeacherGenConfig
 from tests.fakes.faulty_teacher import Server, faulty_teacher
+from tests.fakes.teacher import completion
 
 __all__ = ["config", "generate", "make_prompts"]
 
@@ -98,30 +100,30 @@ def resume(count: int = 1_000_000) -> None:
         root = Path(folder)
         prompts = make_prompts(root, count)
         values = TeacherGenConfig.parse(config(server))
-        journal = root / ".soda" / "journal" / values.teacher()
+        journal = root / ".soda" / "journal" / "teacher-gen" / values.teacher()
         journal.mkdir(parents=True)
-        answer = {"text": "word " * 200, "outcome": "answered", "tokens": 200, "prompt_tokens": 10}
-        answer |= {"detail": None, "model": "fake-1", "fingerprint": "f", "created": 1}
+        _, _, answer = completion("word " * 200)
+        received = Received(200, json.dumps(answer), 0.5).to_json()
         with (journal / "00000-before.jsonl").open("w") as file:
             for number, row in enumerate(prompts.rows()):
                 if number < count - 10:
                     body = {**values.body(), "messages": row.messages}
-                    key = digest({"endpoint": values.base_url, **body})
+                    key = Request.of(values.where(), body).key
                     file.write(f'{{"key": "{key}", "sent": 1}}\n')
-                    file.write(f'{{"key": "{key}", "answer": {json.dumps(answer)}}}\n')
+                    file.write(f'{{"key": "{key}", "received": {json.dumps(received)}}}\n')
         size = (journal / "00000-before.jsonl").stat().st_size
 
         def first_request(**limits: Any) -> Taken:
             from soda.storage import Place
-            from soda.teacher.given import Given
+            from soda.teacher.supplied import Supplied
 
             def work() -> list[float]:
                 from soda.stages.teacher_gen import open_job
 
                 begin = time.perf_counter()
                 with (
-                    contextlib.closing(Given(None)) as given,
-                    open_job(prompts, values, given, out) as job,
+                    contextlib.closing(Supplied(None)) as supplied,
+                    open_job(prompts, values, supplied, out) as job,
                 ):
                     opened = time.perf_counter() - begin
                     next(one for one in job._unanswered() if one is not None)

@@ -8,17 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from soda.endpoint.answer import Answer
 from soda.errors import DataError
 from soda.progress import say
-from soda.rows import digest
 from soda.storage import file_digest
-from soda.teacher.given import read_answers
+from soda.teacher.supplied import name_of, read_answers
 
 __all__ = ["PORT", "serve"]
 
 # One port for every run: the endpoint is part of a request's identity, and so of its journal key.
 PORT = 8723
-_FINISH = {"truncated": "length", "refused": "content_filter"}
+_FINISH = {"truncated": "length", "refused": "content_filter", "failed": "unknown"}
 
 
 class _Server(ThreadingHTTPServer):
@@ -35,9 +35,10 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
 
     If the port is taken, another is used.
     """
-    answers: dict[str, dict[str, Any]] = {}
-    for key, found in read_answers(path):
-        answers.setdefault(key, found)
+    answers: dict[str, Answer] = {}
+    for _, keys, found in read_answers(path):
+        for key in keys:
+            answers.setdefault(key, found)
     if not answers:
         raise DataError(f"{path}: expected recorded answers, found none")
     model = f"recorded-{file_digest(path)[:8]}"
@@ -64,11 +65,11 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if body.get("model") != model:
                 return self.reply(404, _error(f"this recording is called '{model}'"))
-            answer = answers.get(digest(body.get("messages")))
+            answer = answers.get(name_of(body["messages"]))
             if answer is None:
                 return self.reply(400, _error("the recorded teacher has no answer to this prompt"))
-            message = {"role": "assistant", "content": answer["text"]}
-            finish = _FINISH.get(answer["outcome"], "stop")
+            message = {"role": "assistant", "content": answer.text}
+            finish = _FINISH.get(answer.outcome, "stop")
             choice = {"index": 0, "message": message, "finish_reason": finish}
             return self.reply(
                 200, {"object": "chat.completion", "model": model, "choices": [choice]}

@@ -8,13 +8,13 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "DataError",
+    "EndpointError",
     "KindError",
     "MissingObject",
     "ModelError",
     "RegistryError",
     "SodaError",
     "StorageError",
-    "TeacherError",
     "refuse",
 ]
 
@@ -43,8 +43,8 @@ class ModelError(SodaError):
     """The student cannot be loaded or trained."""
 
 
-class TeacherError(SodaError):
-    """The teacher's API refused, or could not be reached."""
+class EndpointError(SodaError):
+    """A model's API refused, or could not be reached."""
 
 
 class BudgetError(SodaError):

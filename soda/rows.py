@@ -108,6 +108,7 @@ class Response:
     outcome: Outcome
     tokens: int | None = None  # length of the answer, as its own model counts
     detail: str | None = None  # why an answer was refused or is missing
+    thoughts: str | None = None  # what the model thought before it, where that is kept
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -116,7 +117,10 @@ class Response:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as a JSON object."""
-        return {**_fields(self), "prompt": self.prompt.to_json()}
+        found = {**_fields(self), "prompt": self.prompt.to_json()}
+        if self.thoughts is None:
+            del found["thoughts"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

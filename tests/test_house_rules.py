@@ -22,14 +22,15 @@ LAYERS = [
     {"stages"},
     {"teacher", "evaluation", "registry", "judging", "audit"},
     {"training"},
-    {"student", "endpoint"},
+    {"student"},
+    {"endpoint"},
     {"artifacts"},
     {"dataset"},
     {"storage"},
     {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
 ]
-BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}, {"student", "endpoint"}]
+BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}]
 ALONE = {*sys.stdlib_module_names, "yaml"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "lm_eval", "kfp", "rouge_score"}
 HEAVY |= {"boto3", "botocore", "google", "kubernetes", "model_registry", "mr_openapi"}

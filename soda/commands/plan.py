@@ -8,13 +8,13 @@ from statistics import fmean
 
 from soda.artifacts.kinds import Prompts
 from soda.config import assign, load_recipe, parse_assignment
-from soda.endpoint.budget import USD, prompt_bound
+from soda.endpoint.budget import USD
+from soda.endpoint.job import Job
 from soda.errors import ConfigError
 from soda.stages import STAGES
-from soda.stages.teacher_gen import TeacherGenConfig, given_file, open_job
+from soda.stages.teacher_gen import TeacherGenConfig, open_job, supplied_file
 from soda.storage import Place
-from soda.teacher.given import Given
-from soda.teacher.job import Job
+from soda.teacher.supplied import Supplied
 
 __all__ = ["Measured", "Plan", "add_arguments", "make_plan", "run_command"]
 
@@ -42,7 +42,7 @@ class Plan:
     prompts: int
     to_ask: int
     prompt_bytes: int
-    spent: int
+    usd: float  # spent, or possibly billed
     most_cost: int
     most_tokens: int | None  # an answer
     measured: Measured | None
@@ -60,7 +60,7 @@ class Plan:
             else "a quarter for each byte"
         )
         most = f"at most {self.most_tokens * count:,}" if self.most_tokens else "without a bound"
-        cost = None if given is None else config.price.of(round(taken), round(given)) / USD
+        cost = None if given is None else self._price(taken, given)
         most_cost = f"{self.most_cost / USD:,.2f} USD" if self.most_tokens else "unknown"
         cap = f"; limits.usd stops it at {config.limits.usd:g}" if config.limits.usd else ""
         size = count * measured.text_bytes if measured else None
@@ -70,10 +70,13 @@ class Plan:
             f"{count:,} to ask",
             f"tokens   about {taken:,.0f} in ({told}), {_about(given)} out, {most}",
             f"money    {_about(cost, ' USD', 2)}, at most {most_cost}; "
-            f"spent so far {self.spent / USD:,.2f} USD{cap}",
+            f"spent so far {self.usd:,.2f} USD{cap}",
             f"time     {_about(self._hours(taken + (given or 0)), ' hours', 2)}",
             f"bytes    {_about(size)} of answers",
         ]
+
+    def _price(self, taken: float, given: float) -> float:
+        return self.config.price.of(round(taken), round(given), cheap=self.config.batch) / USD
 
     def _hours(self, tokens: float) -> float | None:
         """Return the longest of what each limit on the pace takes; a batch takes a day at most."""
@@ -103,21 +106,21 @@ def make_plan(job: Job, config: TeacherGenConfig) -> Plan:
     job.recount()
     prompts = to_ask = prompt_bytes = most_cost = 0
     kept: list[tuple[int, int, int, float, int]] = []
-    for request in job.requests():
+    for request in job.work.requests():
         prompts += 1
-        answer = request and job.journal.get(request.key)
+        answer = request and job.answer(request)
         if request is not None and answer is None:
             to_ask += 1
-            prompt_bytes += prompt_bound(request.messages)
-            most_cost += job.budget.bound(request.messages)
-        elif request is not None and answer and answer["tokens"] and len(kept) < _SAMPLE:
+            prompt_bytes += request.prompt_tokens
+            most_cost += job.budget.most(request)
+        elif request is not None and answer and answer.tokens and len(kept) < _SAMPLE:
             kept.append(
                 (
-                    prompt_bound(request.messages),
-                    answer.get("prompt_tokens") or 0,
-                    answer["tokens"],
-                    answer.get("seconds") or 0.0,
-                    len(answer["text"].encode(errors="replace")),
+                    request.prompt_tokens,
+                    answer.prompt_tokens or 0,
+                    answer.tokens,
+                    answer.seconds,
+                    len(answer.text.encode(errors="replace")),
                 )
             )
     measured = None
@@ -131,7 +134,7 @@ def make_plan(job: Job, config: TeacherGenConfig) -> Plan:
         prompts,
         to_ask,
         prompt_bytes,
-        spent=job.budget.spent + job.budget.unsure,
+        usd=job.budget.usd + job.budget.usd_possibly_billed,
         most_cost=most_cost,
         most_tokens=job.budget.answer_tokens,
         measured=measured,
@@ -170,8 +173,8 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--ask: expected a number of prompts, found {arguments.ask}")
     prompts = Prompts.open(arguments.prompts)
     with (
-        contextlib.closing(Given(given_file(config))) as given,
-        open_job(prompts, config, given, Place.of(arguments.out)) as job,
+        contextlib.closing(Supplied(supplied_file(config))) as supplied,
+        open_job(prompts, config, supplied, Place.of(arguments.out)) as job,
     ):
         if arguments.ask:
             job.run(at_most=arguments.ask)

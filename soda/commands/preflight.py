@@ -24,7 +24,8 @@ from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.train import TrainConfig
 from soda.storage import BUCKETS, Place
-from soda.teacher.identity import find_model
+from soda.teacher.identity import prove
+from soda.teacher.served import as_asked
 
 __all__ = [
     "Check",
@@ -133,10 +134,14 @@ def _teacher(config: TeacherGenConfig) -> str:
         if config.answers:
             raise _Skipped("only given answers are used")
         raise ConfigError("expected teacher-gen.base_url and .model, found none")
-    entry = find_model(config.base_url, config.model)
-    key = "with a key" if os.environ.get("SODA_TEACHER_API_KEY") else "without a key"
-    listed = "listed" if entry else "an endpoint without a list of models"
-    return f"{config.model} at {config.base_url}: {listed}, {key}"
+    found = prove(config.endpoint(), config.body())
+    key = "with a key" if config.endpoint().secrets() else "without a key"
+    listed = {True: "listed", False: "not listed", None: "an endpoint without a list of models"}
+    named = found.served is None or as_asked(config.model, found.served)
+    served = "" if named else f", served by {found.served}"
+    if not named and config.served == "as_asked":
+        raise ConfigError(f"expected answers of {config.model}, found those of {found.served}")
+    return f"{config.model} at {config.base_url}: {listed[found.listed]}, {key}{served}"
 
 
 def _processes(config: TrainConfig, gpus: Gpus) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soda.config import load_recipe
+from soda.endpoint.waits import Waits
 from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
 from soda.registry.registry import Registry
@@ -24,11 +25,12 @@ from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.storage import Place
-from soda.teacher.identity import difference, identity_of, look_at
+from soda.teacher.fingerprint import Fingerprint
+from soda.teacher.identity import Look, difference, look_at
 
 __all__ = ["Watched", "add_arguments", "release", "run_command", "watch", "watch_step"]
 
-Outcome = Literal["new", "changed", "unchanged"]
+Outcome = Literal["new", "changed", "unchanged", "unclear"]
 RETRY_HOURS = 168.0  # a teacher that made no champion is not tried again for a week
 
 
@@ -54,8 +56,11 @@ def watch(
     run: str = "",
     retry_hours: float = RETRY_HOURS,
     force: bool = False,
+    waits: Waits | None = None,
 ) -> Watched:
-    """Compare the teacher with the champion's; costs seven small requests.
+    """Compare the teacher with the champion's; costs some two dozen small requests at most.
+
+    `unclear` starts nothing: the probes do not tell whether the teacher is another.
 
     Args:
         teacher: which teacher.
@@ -67,17 +72,17 @@ def watch(
 
     Raises:
         ConfigError: the recipe names no teacher.
-        TeacherError: it cannot be reached, or is not there.
+        EndpointError: it cannot be reached, or is not there.
     """
     if not (teacher.base_url and teacher.model):
         raise ConfigError("watch: expected teacher-gen.base_url and .model, found none")
-    now = look_at(teacher.base_url, teacher.body())
+    now = look_at(teacher.endpoint(), teacher.body(), waits)
     outcome, evidence = _against_champion(register, now)
-    identity = identity_of(now) if outcome == "changed" else teacher.identity
+    identity = now.identity if outcome == "changed" else teacher.identity
     if force:
         outcome, evidence = "changed", [*evidence, "forced: taken as changed"]
-        identity = digest([identity_of(now), run])[:12]
-    if not run or outcome == "unchanged":
+        identity = digest([now.identity, run])[:12]
+    if not run or outcome in ("unchanged", "unclear"):
         return Watched(outcome, evidence, identity)
     found = Watched(outcome, evidence, identity)
     return _take(found, now, register.name, store, run, None if force else retry_hours)
@@ -95,27 +100,27 @@ def release(name: str, store: str, run: str) -> None:
         shared.swap(place, json.dumps({**taken, "failed": True}).encode(), version)
 
 
-def _against_champion(register: RegisterConfig, now: dict[str, Any]) -> tuple[Outcome, list[str]]:
+def _against_champion(register: RegisterConfig, now: Look) -> tuple[Outcome, list[str]]:
     registry = Registry(register.registry)
     version = registry.alias(register.name, "champion")
     if version is None:
         return "new", [f"{register.name} has no champion in {register.registry}"]
     lineage = registry.lineage(register.name, version)["teacher"]
     named = f"champion: {register.name} version {version}, taught by {lineage['model']}"
-    if (lineage["endpoint"], lineage["model"]) != (now["endpoint"], now["model"]):
-        return "new", [named, f"now: {now['model']} at {now['endpoint']}"]
-    before = {**now, "listed": None, "fingerprint": lineage["fingerprint"]}
-    if (found := difference(before, now)) is not None:
-        return "changed", [named, found]
+    if (lineage["endpoint"], lineage["model"]) != (now.endpoint, now.model):
+        return "new", [named, f"now: {now.model} at {now.endpoint}"]
     if not lineage["fingerprint"]:
         return "unchanged", [named, "no probe was taken of the champion's teacher: none compared"]
-    served = now["fingerprint"]["model"]
-    return "unchanged", [named, f"still served as '{served}', the same answers to the probes"]
+    fingerprint = Fingerprint.from_json(lineage["fingerprint"])
+    found = difference(Look(now.endpoint, now.model, None, fingerprint), now)
+    if found.kind == "same":
+        return "unchanged", [named, f"still served as '{fingerprint.model}': {found.why}"]
+    return found.kind, [named, found.why]
 
 
 def _take(
     found: Watched,
-    now: dict[str, Any],
+    now: Look,
     name: str,
     store: str,
     run: str,
@@ -126,7 +131,7 @@ def _take(
     taken: dict[str, Any] = {
         "run": run,
         "at": time.time(),
-        "seen": now,
+        "seen": now.to_json(),
         "identity": found.identity,
         "failed": False,
     }
@@ -137,13 +142,14 @@ def _take(
             return found
         data, version = shared.read(place)
     before = json.loads(data)
-    same = difference(before["seen"], now) is None
+    seen = Look.from_json(before["seen"])
+    same = difference(seen, now).kind != "changed"
     if retry_hours is None and before["run"] != run:
         identity = found.identity
     elif same:  # the same name for it: what was asked of it is in the journal under this
         identity = before["identity"]
-    elif all(before["seen"][key] == now[key] for key in ("endpoint", "model")):
-        identity = identity_of(now)  # under another name than the one that was there before it
+    elif (seen.endpoint, seen.model) == (now.endpoint, now.model):
+        identity = now.identity  # under another name than the one that was there before it
     else:
         identity = found.identity
     taken["identity"] = identity
@@ -174,6 +180,8 @@ def watch_step(
 ) -> tuple[str, str]:
     """Watch as a pipeline's step; returns what was found, and the teacher's identity.
 
+    What is unclear is reported as such and returned as unchanged: the pipeline starts nothing.
+
     Raises:
         SystemExit: the teacher cannot be looked at (code 2).
     """
@@ -190,13 +198,13 @@ def watch_step(
     Path(report).write_text(found.markdown(), encoding="utf-8")
     for line in [found.outcome, *found.evidence]:
         say(f"watch: {line}")
-    return found.outcome, found.identity
+    return "unchanged" if found.outcome == "unclear" else found.outcome, found.identity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `soda watch` takes."""
     parser.description = (
-        "Say whether the teacher is new, changed or unchanged beside the champion's, and why.\n"
+        "Say whether the teacher is new, changed, unchanged or unclear beside the champion's.\n"
         "Nothing is taken or started. The exit code is 0, whatever was found."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

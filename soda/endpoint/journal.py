@@ -1,16 +1,18 @@
-"""Append-only answers of the teacher, keyed by the digest of the whole request.
+"""Append-only responses of an endpoint, keyed by the digest of the whole request.
 
 A journal is a folder of files of JSON lines, one line an event:
 
-    {"key": K, "sent": 1}         the request is about to leave
-    {"key": K, "freed": 1}        the server refused that attempt: nothing was billed
-    {"key": K, "answer": {...}}   its answer
-    {"probe": {...}}              what the teacher said to the fixed probe prompts
-    {"batch": ID, "status": S}    all answers of a batch are above
+    {"key": K, "sent": 1}            the request is about to leave
+    {"key": K, "freed": 1}           the server refused that attempt: nothing was billed
+    {"key": K, "received": {...}}    the response that answers it, word for word
+    {"key": K, "unusable": {...}}    a response that is no answer, as far as this version can read
+    {"probe": {...}}                 what the model said to the fixed probe prompts
+    {"batch": ID, "status": S}       all answers of a batch are above
 
-Every writer has a file of its own, so that several may write to one folder, on any file system. A
-request that was sent and neither freed nor answered is possibly billed. Memory does not grow with
-the number of answers: only where each one lies is kept, on a temporary file.
+What a response means is read from it each time, never stored. Every writer has a file of its own,
+so that several may write to one folder, on any file system. A request that was sent and neither
+freed nor answered is possibly billed. Memory does not grow with the number of answers: only where
+each one lies is kept, on a temporary file.
 """
 
 import asyncio
@@ -20,61 +22,57 @@ import os
 import struct
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from soda.endpoint.shelf import Shelf
+from soda.endpoint.answer import Received
+from soda.endpoint.disk_map import DiskMap
 from soda.errors import StorageError
 
-__all__ = ["Journal", "Keeper"]
+__all__ = ["Journal"]
 
 _SYNC_SECONDS = 0.5  # a machine that loses power loses no more than this; a killed process nothing
 _OPEN_FILES = 64
 _PLACE = struct.Struct("<IQI")  # file, offset, size
-_KEY = slice(9, 41)  # in `{"key": "<sha256>", ...`
-_TOGETHER = 20_000  # answers that go onto the shelf at once
+_KEY = slice(9, 41)  # in `{"key": "<sha256>", ...`: 128 bits are enough to tell requests apart
+_EVENT = slice(75, 83)  # ` "sent":`
+_STATUS = slice(88, 108)
+_TOGETHER = 20_000  # places that are noted at once
+_UNUSABLE = 8  # responses to one request that are no answer and can be read again
 
-
-class Keeper(Protocol):
-    """Brings what a journal appends to a place that outlives this machine."""
-
-    def running(self, journal: "Journal") -> contextlib.AbstractAsyncContextManager[None]:
-        """Do so while the block runs."""
+Uploading = Callable[["Journal"], contextlib.AbstractAsyncContextManager[None]]
 
 
 class Journal:
-    """The events of one teacher.
+    """The events of one endpoint, model and sampling.
 
     Args:
         folder: where the files lie; made if it is not there.
-        earlier: other files to read, such as one that an earlier version wrote.
-        keeper: brings what is appended to a place that outlives this machine.
+        uploading: while it is entered, what is appended goes to a place that outlives this machine.
     """
 
-    def __init__(
-        self, folder: Path, *, earlier: tuple[Path, ...] = (), keeper: Keeper | None = None
-    ):
+    def __init__(self, folder: Path, *, uploading: Uploading | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.open_requests: Counter[bytes] = Counter()  # possibly billed
         self.probes: list[dict[str, Any]] = []  # oldest first
         self.batches_done: set[str] = set()
-        self._shelf = Shelf()
-        self._unsorted: list[tuple[bytes, bytes]] = []  # answers that are not on the shelf yet
+        self._places = DiskMap()
+        self._unsorted: list[tuple[bytes, bytes]] = []  # places that are not noted yet
         self._files = sorted(folder.glob("*.jsonl"), key=lambda path: path.name)
         self._readers: dict[int, int] = {}  # number of the file -> descriptor
         self._tail: int | None = None
         self._problem: BaseException | None = None
-        self._keeper = keeper
+        self._uploading = uploading
+        self.has_answers = False
         self.tail_size = 0
         self.wrote = asyncio.Event()
         # Waits until so many bytes of this writer's file outlive its machine, where that is wanted.
         self.kept: Callable[[int], Awaitable[None]] = _at_once
-        self._files[:0] = [path for path in earlier if path.is_file()]
         for number, path in enumerate(self._files):
-            self._read(number, path, trusted=path not in earlier)
+            self._read(number, path)
         self._flush()
 
     def __enter__(self) -> Self:
@@ -86,7 +84,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._shelf.close()
+        self._places.close()
         for reader in self._readers.values():
             os.close(reader)
         if self._tail is not None:
@@ -94,30 +92,34 @@ class Journal:
 
     # --- reading
 
-    def _read(self, number: int, path: Path, *, trusted: bool) -> None:
+    def _read(self, number: int, path: Path) -> None:
         offset = 0
         with path.open("rb") as lines:
             for line in lines:
-                if (trusted and line[-1] == 10) or _is_json(line):  # else it is torn
+                if line[-1] == 10 or _is_json(line):  # else it is torn
                     self._count(line, number, offset)
                 offset += len(line)
 
     def _count(self, line: bytes, number: int, offset: int) -> None:
         """Take one event in."""
-        event = line[75:84]
-        if event == b' "sent": ':
+        event = line[_EVENT]
+        if event == b' "sent":':
             self.open_requests[_short(line)] += 1
-        elif event == b' "answer"' or event == b' "freed":':
+        elif event == b' "receiv' or event == b' "freed"':
             key = _short(line)
             left = self.open_requests.get(key, 0) - 1
             if left > 0:
                 self.open_requests[key] = left
             else:
                 self.open_requests.pop(key, None)
-            if event == b' "answer"':
+            if event == b' "receiv':
+                self.has_answers = self.has_answers or b'"status": 200,' in line[_STATUS]
                 self._unsorted.append((key, _PLACE.pack(number, offset, len(line))))
                 if len(self._unsorted) >= _TOGETHER:
                     self._flush()
+        elif event == b' "unusab':
+            key, place = _short(line), _PLACE.pack(number, offset, len(line))
+            any(self._places.add(key + bytes([n]), place) for n in range(_UNUSABLE))
         elif line.startswith(b'{"probe"'):
             self.probes.append(json.loads(line)["probe"])
         elif line.startswith(b'{"batch"'):
@@ -125,31 +127,43 @@ class Journal:
 
     def _flush(self) -> None:
         if self._unsorted:
-            self._shelf.add_many(self._unsorted)
+            self._places.add_many(self._unsorted)
             self._unsorted = []
 
     def __contains__(self, key: str) -> bool:
-        return bytes.fromhex(key[:32]) in self._shelf
+        return bytes.fromhex(key[:32]) in self._places
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Return the answer to a request; of two the first counts.
+    def get(self, key: str) -> Received | None:
+        """Return the response that answers a request; of two the first counts.
 
         Raises:
             StorageError: its line is damaged.
         """
-        place = self._shelf.get(bytes.fromhex(key[:32]))
-        if place is None:
-            return None
+        place = self._places.get(bytes.fromhex(key[:32]))
+        return None if place is None else self._at(place, "received")
+
+    def unusable(self, key: str) -> Iterator[Received]:
+        """Yield the responses to a request that were no answer to the version that had them.
+
+        Raises:
+            StorageError: see `get`.
+        """
+        for number in range(_UNUSABLE):
+            place = self._places.get(bytes.fromhex(key[:32]) + bytes([number]))
+            if place is None:
+                return
+            yield self._at(place, "unusable")
+
+    def _at(self, place: bytes, event: str) -> Received:
         number, offset, size = _PLACE.unpack(place)
         line = os.pread(self._reader(number), size, offset)
         try:
-            answer: dict[str, Any] = json.loads(line)["answer"]
-        except ValueError as error:
+            return Received.from_json(json.loads(line)[event])
+        except (ValueError, LookupError, TypeError) as error:
             raise StorageError(
-                f"{self._files[number]}: expected an answer at byte {offset}, found a damaged "
+                f"{self._files[number]}: expected a response at byte {offset}, found a damaged "
                 "line; remove it to ask again"
             ) from error
-        return answer
 
     def _reader(self, number: int) -> int:
         if number not in self._readers:
@@ -177,12 +191,16 @@ class Journal:
         """Note that the server refused what was sent last."""
         await self._append({"key": key, "freed": 1})
 
-    async def answered(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep an answer; when this returns it outlives the process."""
-        await self._append({"key": key, "answer": answer})
+    async def received(self, key: str, response: Received) -> None:
+        """Keep the response that answers a request; when this returns it outlives the process."""
+        await self._append({"key": key, "received": response.to_json()})
+
+    async def not_usable(self, key: str, response: Received, why: str) -> None:
+        """Keep a response that is no answer; a later version may read it as one."""
+        await self._append({"key": key, "unusable": response.to_json(), "why": why})
 
     async def probed(self, probe: dict[str, Any]) -> None:
-        """Keep what the teacher said to the probe prompts."""
+        """Keep what the model said to the probe prompts."""
         await self._append({"probe": probe})
 
     async def batch_done(self, batch: str, status: str) -> None:
@@ -208,7 +226,7 @@ class Journal:
             raise
         self._count(line, len(self._files) - 1, self.tail_size)
         for entry in self._unsorted:
-            self._shelf.add(*entry)
+            self._places.add(*entry)
         self._unsorted.clear()
         self.tail_size += len(line)
         self.wrote.set()
@@ -219,10 +237,10 @@ class Journal:
         """Bring what is written to the disk, every half second and at the end of the block."""
         syncing = asyncio.create_task(self._sync_now_and_then())
         try:
-            if self._keeper is None:
+            if self._uploading is None:
                 yield
             else:
-                async with self._keeper.running(self):
+                async with self._uploading(self):
                     yield
         finally:
             syncing.cancel()
@@ -243,7 +261,7 @@ async def _at_once(end: int) -> None:
 
 
 def _short(line: bytes) -> bytes:
-    """Return the first half of an event's key: 128 bits are enough to tell requests apart."""
+    """Return the first half of an event's key."""
     try:
         return bytes.fromhex(line[_KEY].decode())
     except ValueError:

@@ -37,21 +37,24 @@ _READ = ("answered", "truncated")  # replies with something in them
 class JudgeModel(Group):
     """Which model judges, and what it is asked with; without one, only verifiers judge."""
 
-    base_url: str = Field("", description="OpenAI-style endpoint; SODA_JUDGE_BASE_URL wins")
-    model: str = Field("", description="the judge's name there; SODA_JUDGE_MODEL wins")
+    base_url: str = Field(default="", description="OpenAI-style endpoint; SODA_JUDGE_BASE_URL wins")
+    model: str = Field(default="", description="the judge's name there; SODA_JUDGE_MODEL wins")
     sampling: dict[str, Any] = Field(
-        {"max_tokens": 1024, "temperature": 0}, description="sent as it is with every request"
+        default={"max_tokens": 1024, "temperature": 0},
+        description="sent as it is with every request",
     )
     protocol: Literal["pairwise", "scores"] = Field(
-        "pairwise", description="'scores': 1 to 10 for each answer, as in SODA's evaluation"
+        default="pairwise", description="'scores': 1 to 10 for each answer, as in SODA's evaluation"
     )
     calibration: int = Field(
-        50, ge=0, description="planted pairs of each kind, which measure the judge's biases"
+        default=50, ge=0, description="planted pairs of each kind, which measure the judge's biases"
     )
     reward_model: str = Field(
-        "", description="in a chat model's place: the folder of a reward model, safetensors"
+        default="", description="in a chat model's place: the folder of a reward model, safetensors"
     )
-    reward_model_digest: str = Field("", description="of its weights; filled in if left out")
+    reward_model_digest: str = Field(
+        default="", description="of its weights; filled in if left out"
+    )
 
     @field_validator("base_url")
     @classmethod

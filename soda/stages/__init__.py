@@ -10,6 +10,7 @@ STAGES = (
     "teacher-gen",
     "snapshot",
     "pair-build",
+    "audit",
     "train",
     "eval",
     "register",

@@ -12,6 +12,7 @@ from soda.artifacts.intermediate import Intermediate
 from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.config import Config
+from soda.endpoint.address import Address
 from soda.errors import DataError
 from soda.progress import progress, say
 from soda.rows import Outcome, Prompt, Response, Shard, part_of
@@ -52,10 +53,8 @@ class SnapshotConfig(Config):
             raise ValueError(
                 "expected endpoint and endpoint_model with the engine 'endpoint', and no other"
             )
-        if self.endpoint and "@" in self.endpoint:
-            raise ValueError("expected no user or password in the URL, found one")
-        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"expected http:// or https://, found '{self.endpoint}'")
+        if self.endpoint:
+            Address.parse(self.endpoint)
         return self
 
 
@@ -192,6 +191,8 @@ def _unpacked(data: bytes) -> dict[str, list[Answer]]:
 
 
 def _response(row: Prompt, answer: Answer) -> Response:
+    if answer.problem:
+        return Response(row, "", "failed", detail=answer.problem)
     outcome: Outcome = "answered" if answer.stopped else "truncated"
     if not answer.text.strip():
         outcome = "empty"

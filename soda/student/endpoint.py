@@ -1,24 +1,63 @@
 """An OpenAI-compatible server that has the student: completions of token ids."""
 
 import asyncio
-import json
-import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
-from soda.errors import ModelError
-from soda.storage.store import one_line
+from soda.endpoint.address import Address
+from soda.endpoint.answer import Answer as Completion
+from soda.endpoint.asker import Asker
+from soda.endpoint.budget import Budget, Price
+from soda.endpoint.caller import Caller
+from soda.endpoint.client import Client, Endpoint, open_session
+from soda.endpoint.failures import Refused, Unanswered, Unusable
+from soda.endpoint.limits import Limits
+from soda.endpoint.notes import Nothing
+from soda.endpoint.request import Request
+from soda.endpoint.standing import Standing
+from soda.endpoint.waits import Waits
+from soda.errors import EndpointError
+from soda.rows import digest
 from soda.student.chat import ChatFormat
 from soda.student.generate import Answer, Sampling, Seeds, seed_of
 
-__all__ = ["ask_endpoint"]
+__all__ = ["STUDENT", "ask_endpoint"]
 
-_TRIES = 6
-_FIRST_WAIT_SECONDS = 0.5
+STUDENT = Caller("snapshot", "student", "SODA_STUDENT_API_KEY")
 _ANSWER_SECONDS = 1800.0
-_PASSING = {408, 409, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Where the student is, and how it is asked."""
+
+    endpoint: Endpoint
+    model: str
+    chat: ChatFormat
+    sampling: Sampling
+
+    def request(self, ids: list[int], seed: int) -> Request:
+        """Return the request for one answer."""
+        sampling = self.sampling
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": ids,
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed,
+            "stop_token_ids": [self.chat.end_of_turn],
+        }
+        return Request(digest([seed, ids]), body, len(ids))
+
+    def answer(self, found: Completion) -> Answer:
+        """Return an answer as the snapshot takes it."""
+        if found.outcome not in ("answered", "truncated", "empty"):
+            return Answer("", False, 0, found.detail or found.outcome)
+        text, stopped = found.text.strip(), found.outcome != "truncated"
+        counted = self.chat.count(text) + stopped
+        return Answer(text, stopped, counted if found.tokens is None else found.tokens)
 
 
 async def ask_endpoint(
@@ -29,95 +68,55 @@ async def ask_endpoint(
     chat: ChatFormat,
     sampling: Sampling,
     done: Callable[[int], object],
+    waits: Waits | None = None,
 ) -> list[Answer]:
     """Return an answer a prompt, some under way at once.
 
     The prompt goes as ids (vLLM, SGLang and llama.cpp take them), so that the template is ours. A
-    key, if the server wants one, is in SODA_STUDENT_API_KEY.
+    key, if the server wants one, is in SODA_STUDENT_API_KEY. A prompt that the server does not
+    take, and an answer that it breaks off, is an answer with a problem.
 
     Raises:
-        ModelError: the server refuses, or does not answer after six tries.
+        EndpointError: the server refuses everything, or does not answer.
     """
-    url = url.rstrip("/")
-    key = _key()
-    gate = asyncio.Semaphore(sampling.batch_size)
-    async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=30),
-    ) as session:
+    waits = waits or Waits()
+    server = _Server(Endpoint(STUDENT, Address.parse(url)), model, chat, sampling)
+    async with open_session(_ANSWER_SECONDS) as session:
+        standing = Standing(STUDENT, url, waits, wants_text=False)
+        asker = Asker(
+            Client(session, server.endpoint, "/completions"),
+            Nothing(),
+            Limits(concurrency=sampling.batch_size).pace(STUDENT, waits),
+            Budget(Price(), {}, None, STUDENT.name),
+            standing,
+            waits,
+        )
 
         async def ask(ids: list[int], seed: int) -> Answer:
-            body = {
-                "model": model,
-                "prompt": ids,
-                "max_tokens": sampling.max_new_tokens,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "seed": seed,
-                "stop_token_ids": [chat.end_of_turn],
-            }
-            async with gate:
-                found = await _post(session, f"{url}/completions", body)
+            try:
+                answer = server.answer(await asker.ask(server.request(ids, seed)))
+            except (Refused, Unusable) as error:
+                answer = Answer("", False, 0, str(error))
+            except Unanswered as error:
+                if not (error.billed and standing.answers):  # it is the server, not this answer
+                    raise EndpointError(
+                        f"{url}: expected an answer of the student, found {error}"
+                    ) from error
+                answer = Answer("", False, 0, str(error))
             done(1)
-            return _read(found, url, chat)
+            return answer
 
         tasks = [
             asyncio.ensure_future(ask(ids, seed_of([seed])))
             for ids, seed in zip(prompts, seeds, strict=True)
         ]
         try:
-            return list(await asyncio.gather(*tasks))
+            answers = list(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
                 task.cancel()
-
-
-def _key() -> str:
-    key = os.environ.get("SODA_STUDENT_API_KEY", "").strip()  # a mounted secret ends with a newline
-    if not (key.isascii() and key.isprintable()):
-        raise ModelError("SODA_STUDENT_API_KEY: expected printable ASCII, found another character")
-    return key
-
-
-async def _post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Any:
-    wait = _FIRST_WAIT_SECONDS
-    problem = ""
-    for attempt in range(_TRIES):
-        if attempt:
-            await asyncio.sleep(wait)
-            wait *= 2
-        try:
-            async with session.post(url, json=body) as answer:
-                if answer.status == 200:
-                    return json.loads(await answer.read())
-                problem = f"status {answer.status}: {await answer.text(errors='replace')}"
-                if answer.status not in _PASSING:
-                    break
-        except (aiohttp.ClientError, TimeoutError) as error:
-            problem = str(error) or type(error).__name__
-        except ValueError as error:
-            problem = f"no JSON: {error}"
-            break
-    raise _refusal(url, f"expected an answer of the student, found {problem}")
-
-
-def _refusal(url: str, problem: str) -> ModelError:
-    """Return an error of one line, without the key: some servers repeat it."""
-    key = _key()
-    masked = problem.replace(key, "***") if key else problem
-    return ModelError(f"{url}: {one_line(ModelError(masked))}")
-
-
-def _read(found: Any, url: str, chat: ChatFormat) -> Answer:
-    try:
-        choice = found["choices"][0]
-        text, reason = choice["text"].strip(), choice["finish_reason"]
-        tokens = (found.get("usage") or {}).get("completion_tokens")
-    except (LookupError, TypeError, AttributeError) as error:
-        raise _refusal(url, f"expected a completion, found {found}") from error
-    if reason not in ("stop", "length"):
-        raise _refusal(url, f"expected finish_reason 'stop' or 'length', found {reason!r}")
-    stopped = reason == "stop"
-    counted = chat.count(text) + stopped if tokens is None else int(tokens)
-    return Answer(text, stopped, counted)
+    if answers and all(answer.problem for answer in answers):
+        raise EndpointError(
+            f"{url}: expected answers of the student, found none: {answers[-1].problem}"
+        )
+    return answers

@@ -33,6 +33,7 @@ class Answer:
     text: str
     stopped: bool  # False: cut at the limit
     tokens: int  # end of turn included
+    problem: str = ""  # why there is no answer
 
     @classmethod
     def of(cls, ids: Sequence[int], chat: ChatFormat, stops: Sequence[int]) -> "Answer":

@@ -26,7 +26,7 @@ def watched(done):
     return line.split()[-1]
 
 
-def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_changed_one_all(tmp_path):
+def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_the_probes_a_changed_one_all(tmp_path):
     write_recipe(tmp_path)
     with fake_teacher() as teacher:
         first = refresh(tmp_path, teacher)
@@ -36,7 +36,7 @@ def test_a_new_teacher_is_learned_from_an_unchanged_one_asks_six_probes_a_change
         probes = teacher.probed.total()
         again = refresh(tmp_path, teacher)
         assert watched(again) == "unchanged" and "is the champion" not in again.stdout
-        assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 6
+        assert teacher.asked.total() == 40 and teacher.probed.total() == probes + 12
 
         teacher.says = "what another model says"
         changed = refresh(tmp_path, teacher)

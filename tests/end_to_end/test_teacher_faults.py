@@ -8,18 +8,22 @@ import time
 import pytest
 
 import soda
+from soda.endpoint.job import Rules
+from soda.endpoint.waits import Waits
+from soda.stages.teacher_gen import TeacherGenConfig
+from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.faulty_teacher import FAULTS, answer_text, faulty_teacher
 
 pytestmark = pytest.mark.slow
 
 KILLS = 60
+SHORT = Waits(longest=0.02, crowd=0.02)
 KEY = "canary-7d1f"
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch):
-    monkeypatch.setattr("soda.endpoint.retry._LONGEST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr("soda.endpoint.pace._PAUSE_SECONDS", 0.02)
+def _key(monkeypatch):
     monkeypatch.setenv("SODA_TEACHER_API_KEY", KEY)
 
 
@@ -30,14 +34,14 @@ def make_prompts(root, count):
     return soda.run("prepare-prompts", inputs={}, config=config, out=root / "prompts")
 
 
-def generate(prompts, out, server, **limits):
+def generate(prompts, out, server, waits=SHORT, **limits):
     config = {
         "base_url": server.url,
         "model": "fake-1",
         "probe": False,
         "limits": {"timeout_seconds": 0.5, **limits},
     }
-    return soda.run("teacher-gen", inputs={"prompts": prompts.path}, config=config, out=out)
+    return generate_by(prompts, TeacherGenConfig.parse(config), Place.of(out), Rules(waits=waits))
 
 
 def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_path):
@@ -57,13 +61,12 @@ def test_ten_thousand_prompts_through_all_faults_end_as_ten_thousand_rows(tmp_pa
     assert 0.7 * lost < account["possibly_billed"] / asked.total() < 1.3 * lost
 
 
-def test_with_the_waits_of_real_life_it_is_over_in_time(tmp_path, monkeypatch):
+def test_with_the_waits_of_real_life_it_is_over_in_time(tmp_path):
     """A fifth of all requests is refused with 429 at once, while answers take their time."""
-    monkeypatch.undo()
     prompts = make_prompts(tmp_path, 1_000)
     with faulty_teacher(delay=0.05, faults={"429": 0.2, "500": 0.05}) as server:
         begin = time.monotonic()
-        made = generate(prompts, tmp_path / "out", server)
+        made = generate(prompts, tmp_path / "out", server, Waits())
         assert time.monotonic() - begin < 60
     assert made.manifest.facts["outcomes"] == {"answered": 1_000}
 
@@ -74,7 +77,7 @@ def test_the_endpoints_limit_is_found_whether_it_refuses_or_queues(tmp_path, kin
     prompts = make_prompts(tmp_path, 6_000)
     with faulty_teacher(delay=0.02, **{kind: 32}) as server:
         begin = time.monotonic()
-        generate(prompts, tmp_path / "out", server, timeout_seconds=60)
+        generate(prompts, tmp_path / "out", server, Waits(), timeout_seconds=60)
         took = time.monotonic() - begin
         counts = server.get("/counts")
     assert sum(counts["asked"].values()) - 6_000 < 4_000  # refused, which costs nothing

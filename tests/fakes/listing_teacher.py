@@ -27,6 +27,8 @@ class ListingTeacher:
     answers: dict[str, str] = field(default_factory=dict)  # by prompt, where it says another thing
     fails: int = 0  # a status for everything
     list_fails: int = 0  # a status for the list alone
+    knows: set[str] | None = None  # the models that it answers as; None: any
+    refuses: dict[str, Any] = field(default_factory=dict)  # values of fields, None being any value
     calls: list[str] = field(default_factory=list)
 
     def lists(self, *names: str, created: int = 1) -> None:
@@ -68,6 +70,9 @@ def listing_teacher() -> Iterator[ListingTeacher]:
             if refusal := self._refusal():
                 self._reply(*refusal)
                 return
+            if refusal := self._refusal_of(body):
+                self._reply(*refusal)
+                return
             prompt = body["messages"][-1]["content"]
             text = teacher.answers.get(prompt, teacher.says)
             choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -89,6 +94,15 @@ def listing_teacher() -> Iterator[ListingTeacher]:
             if teacher.key and sent != f"Bearer {teacher.key}":
                 found = sent.removeprefix("Bearer ")  # as OpenAI's does
                 return 401, {"error": {"message": f"Incorrect API key provided: {found}."}}
+            return None
+
+        def _refusal_of(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+            if teacher.knows is not None and body["model"] not in teacher.knows:
+                message = f"The model `{body['model']}` does not exist"
+                return 404, {"error": {"message": message, "code": "model_not_found"}}
+            for name, value in teacher.refuses.items():
+                if name in body and value in (None, body[name]):
+                    return 400, {"error": {"message": f"Unsupported value: '{name}'"}}
             return None
 
         def _reply(self, status: int, body: dict[str, Any]) -> None:

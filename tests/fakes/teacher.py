@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -46,6 +47,8 @@ class FakeTeacher:
     says: str = "a probe's answer"
     asked: Counter[str] = field(default_factory=Counter)  # by the last message
     keys: list[str | None] = field(default_factory=list)
+    headers: list[Message] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 class _Server(ThreadingHTTPServer):
@@ -77,6 +80,8 @@ def fake_teacher(behaviour: Behaviour = echo) -> Iterator[FakeTeacher]:
                 times = teacher.asked[prompt]
                 teacher.asked[prompt] += 1
                 teacher.keys.append(self.headers.get("Authorization"))
+                teacher.headers.append(self.headers)
+                teacher.paths.append(self.path)
             return self.reply(behaviour(body, times))
 
         def reply(self, reply: Reply) -> None:

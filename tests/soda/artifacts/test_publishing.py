@@ -222,7 +222,7 @@ def test_a_killed_run_goes_on_from_the_bucket(bucket, tmp_path, monkeypatch, mac
         running = start(prompts, tmp_path / "out", config, tmp_path, "scratch1")
         journal = storage.Place.of(f"{bucket}/store/journal").open()
         deadline = time.monotonic() + 30
-        while sum(data.count(b'"answer"') for data in parts(journal)) < 10:
+        while sum(data.count(b'"received"') for data in parts(journal)) < 10:
             assert time.monotonic() < deadline and running.poll() is None
             time.sleep(0.02)
         running.send_signal(signal.SIGKILL)

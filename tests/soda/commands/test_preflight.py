@@ -88,7 +88,7 @@ def test_where_all_is_well_every_check_says_what_it_found(recipe, teacher, tmp_p
     assert found["teacher"].found == f"big at {teacher.url}: listed, with a key"
     assert found["student"].found == "llama; 20 tensors"
     refuse_failures(list(found.values()))
-    assert teacher.calls == ["GET /v1/models"]
+    assert teacher.calls == ["GET /v1/models", "POST /v1/chat/completions"]
 
 
 def test_a_stage_that_is_not_in_the_recipe_is_not_looked_at():
@@ -115,7 +115,8 @@ def test_a_password_in_a_url_is_refused_and_not_shown(monkeypatch):
     assert found.outcome == "failed"
 
 
-def test_a_teacher_that_is_not_listed_is_suggested(recipe):
+def test_a_teacher_that_is_not_there_is_suggested(recipe, teacher):
+    teacher.knows = {"big", "small"}
     found = checked(only(recipe, "teacher-gen", model="bigg"))["teacher"]
     assert found.outcome == "failed" and found.found.endswith("did you mean 'big'?")
     assert "teacher-gen in the recipe" in found.fix
@@ -126,6 +127,24 @@ def test_a_wrong_key_fails(recipe, monkeypatch):
     found = checked(recipe)["teacher"]
     assert found.outcome == "failed"
     assert "the key in SODA_TEACHER_API_KEY was refused" in found.found
+
+
+def test_a_key_that_opens_the_list_alone_and_sampling_that_is_refused_fail(recipe, teacher):
+    teacher.refuses = {"temperature": None}
+    sampling = {"temperature": 0.7, "max_tokens": 10}
+    found = checked(only(recipe, "teacher-gen", sampling=sampling))["teacher"]
+    assert found.outcome == "failed" and "Unsupported value: 'temperature'" in found.found
+
+
+def test_another_model_in_the_place_of_the_asked_one_is_said_or_refused(recipe, teacher):
+    teacher.served = "small"
+    found = checked(only(recipe, "teacher-gen"))["teacher"]
+    assert found.outcome == "ok" and found.found.endswith("listed, with a key, served by small")
+    found = checked(only(recipe, "teacher-gen", served="as_asked"))["teacher"]
+    assert (found.outcome, found.found) == (
+        "failed",
+        "expected answers of big, found those of small",
+    )
 
 
 def test_an_endpoint_without_a_list_is_fine(recipe, teacher, monkeypatch):
@@ -146,7 +165,7 @@ def test_an_endpoint_out_of_reach_fails(recipe):
 
 @pytest.mark.parametrize(
     ("url", "check"),
-    [("http://", "teacher"), ("http://[::1/v1", "recipe"), ("http://t:port/v1", "teacher")],
+    [("http://", "recipe"), ("http://[::1/v1", "recipe"), ("http://t:port/v1", "recipe")],
 )
 def test_a_teachers_url_that_is_none_fails(url, check):
     found = checked({"teacher-gen": {"base_url": url, "model": "big"}})
@@ -439,7 +458,8 @@ def test_the_command_prints_the_table(capsys, tmp_path, recipe, monkeypatch):
     assert f"| ✓ | store | {tmp_path}/store: writable, with conditional writes |  |" in out
 
 
-def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe):
+def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe, teacher):
+    teacher.knows = {"big"}
     recipe["teacher-gen"]["model"] = "bigg"
     with fake_images() as images:
         code, out, err = command(
@@ -477,7 +497,8 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 
-def test_the_step_ends_with_one_line_and_code_2(recipe, tmp_path, capfd):
+def test_the_step_ends_with_one_line_and_code_2(recipe, teacher, tmp_path, capfd):
+    teacher.knows = {"big"}
     recipe["teacher-gen"]["model"] = "bigg"
     with pytest.raises(SystemExit) as refused:
         step(recipe, tmp_path, str(tmp_path / "store"))

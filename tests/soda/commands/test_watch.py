@@ -10,12 +10,14 @@ from soda import storage
 from soda.cli import main
 from soda.commands.notify import notify
 from soda.commands.watch import release, watch, watch_step
-from soda.errors import ConfigError, TeacherError
+from soda.errors import ConfigError, EndpointError
 from soda.registry.registry import Registry
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
+from soda.teacher.fingerprint import PROBES
 from soda.teacher.identity import look_at
 from tests.fakes.listing_teacher import listing_teacher
+from tests.fakes.waits import SHORT
 
 KEY = "canary-71ac"
 
@@ -41,7 +43,7 @@ class Setting:
 
     def crown(self, **other):
         """Register a champion that the teacher, as it is now, has taught."""
-        seen = look_at(self.teacher.url, {"model": "big"})
+        seen = look_at(self.gen.endpoint(), self.gen.body()).to_json()
         lineage = {key: seen[key] for key in ("endpoint", "model", "fingerprint")} | other
         source = self.root / "model"
         source.mkdir(exist_ok=True)
@@ -56,7 +58,7 @@ class Setting:
         registry.move_alias("tiny", "champion", version, seen=seen)
 
     def watch(self, run="", **named):
-        return watch(self.gen, self.register, store=self.store, run=run, **named)
+        return watch(self.gen, self.register, store=self.store, run=run, waits=SHORT, **named)
 
     def taken(self):
         return json.loads(storage.Place.of(self.store).open().read("watch/tiny.json")[0])
@@ -114,7 +116,9 @@ def test_a_teacher_that_stayed_is_unchanged(setting):
     setting.crown()
     found = setting.watch("run-1")
     assert (found.outcome, found.identity) == ("unchanged", "")
-    assert "still served as 'big-2026-01'" in found.evidence[-1]
+    assert found.evidence[-1] == (
+        "still served as 'big-2026-01': it gives the same answer to 6 of 6 probe prompts"
+    )
     assert not (setting.root / "store").exists()
 
 
@@ -138,6 +142,20 @@ def test_a_champion_of_an_unknown_fingerprint_is_not_called_changed(setting):
     setting.crown(fingerprint=None)
     found = setting.watch()
     assert found.outcome == "unchanged" and "none compared" in found.evidence[-1]
+
+
+def test_what_the_probes_do_not_tell_is_unclear_and_starts_nothing(setting, tmp_path):
+    probes = dict.fromkeys(PROBES, "something else")
+    champion = look_at(setting.gen.endpoint(), setting.gen.body()).to_json()["fingerprint"]
+    champion["answers"] = [each if place < 2 else [] for place, each in
+                           enumerate(champion["answers"])]  # fmt: skip
+    setting.crown(fingerprint=champion)
+    setting.teacher.answers = probes
+    found = setting.watch("run-1")
+    assert found.outcome == "unclear" and "only 2 of 6 probe prompts" in found.evidence[-1]
+    assert "**The teacher is unclear.**" in found.markdown()
+    assert step(setting, tmp_path)[0] == "unchanged"
+    assert not (setting.root / "store").exists()
 
 
 def test_another_entry_in_the_list_is_seen_beside_the_last_run_only(setting):
@@ -293,7 +311,9 @@ def test_a_recipe_without_a_teacher_is_refused(setting):
 
 def test_a_teacher_that_is_not_there_is_refused_and_nothing_is_taken(setting):
     setting.teacher.fails = 503
-    with pytest.raises(TeacherError, match="expected a list of models"):
+    with pytest.raises(
+        EndpointError, match="expected an answer to a probe prompt, found none: 503"
+    ):
         setting.watch("run-1")
     assert not (setting.root / "store").exists()
 

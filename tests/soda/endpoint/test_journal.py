@@ -1,4 +1,4 @@
-"""The journal keeps every answer that was written, whatever happened to the process."""
+"""The journal keeps every response that was written, whatever happened to the process."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from soda.endpoint.answer import Received
 from soda.endpoint.journal import Journal
 from soda.errors import StorageError
 
@@ -31,37 +32,41 @@ def write(folder, *events):
     return asyncio.run(run())
 
 
+def got(body, status=200):
+    return Received(status, body, 0.5)
+
+
 def read(folder, *keys):
     with Journal(folder) as journal:
-        return {key[0]: journal.get(key) for key in keys}
+        return {key[0]: found and found.body for key in keys for found in [journal.get(key)]}
 
 
-def test_answers_come_back_by_key_at_once_and_later(folder):
+def test_responses_come_back_by_key_word_for_word_at_once_and_later(folder):
     async def run():
         with Journal(folder) as journal:
-            await journal.answered(A, {"text": "one"})
-            assert A in journal and journal.get(A) == {"text": "one"} and B not in journal
+            await journal.received(A, got("one"))
+            assert A in journal and journal.get(A) == got("one") and B not in journal
             return journal.tail.read_bytes()
 
     assert asyncio.run(run()).count(b"\n") == 1
-    assert read(folder, A, B) == {"a": {"text": "one"}, "b": None}
+    assert read(folder, A, B) == {"a": "one", "b": None}
 
 
 def test_of_two_answers_to_one_request_the_first_counts(folder):
-    write(folder, ("answered", A, {"text": "first"}), ("answered", A, {"text": "second"}))
-    write(folder, ("answered", A, {"text": "third"}))
-    assert read(folder, A) == {"a": {"text": "first"}}
+    write(folder, ("received", A, got("first")), ("received", A, got("second")))
+    write(folder, ("received", A, got("third")))
+    assert read(folder, A) == {"a": "first"}
 
 
 def test_every_writer_has_a_file_and_all_are_read(folder):
-    files = {write(folder, ("answered", key, {"text": key[0]})) for key in (A, B, C)}
+    files = {write(folder, ("received", key, got(key[0]))) for key in (A, B, C)}
     assert len(files) == 3
-    assert read(folder, A, B, C) == {name: {"text": name} for name in "abc"}
+    assert read(folder, A, B, C) == {name: name for name in "abc"}
 
 
 def test_what_was_sent_and_neither_freed_nor_answered_is_possibly_billed(folder):
     sent = [("sent", A), ("sent", B), ("freed", B), ("sent", C), ("sent", C)]
-    write(folder, *sent, ("answered", C, {"text": "c"}))
+    write(folder, *sent, ("received", C, got("c")))
     with Journal(folder) as journal:
         assert [journal.possibly_billed(key) for key in (A, B, C)] == [1, 0, 1]
 
@@ -74,33 +79,54 @@ def test_probes_and_batches_are_remembered(folder):
 
 @pytest.mark.parametrize("cut", [1, 2, 9, 30])
 def test_a_torn_last_line_is_passed_over(folder, cut):
-    path = write(folder, ("answered", A, {"text": "whole"}), ("answered", B, {"text": "torn äöü"}))
+    path = write(folder, ("received", A, got("whole")), ("received", B, got("torn äöü")))
     path.write_bytes(path.read_bytes()[:-cut])
     found = read(folder, A, B)
-    assert found["a"] == {"text": "whole"}
+    assert found["a"] == "whole"
     assert (found["b"] is not None) is (cut == 1)  # only the line's end was missing
-    write(folder, ("answered", C, {"text": "after"}))
-    assert read(folder, A, B, C) == found | {"c": {"text": "after"}}
+    write(folder, ("received", C, got("after")))
+    assert read(folder, A, B, C) == found | {"c": "after"}
 
 
 @pytest.mark.parametrize("rubbish", [b"\0" * 64, b"\xff\xfe\n", b"3\n", b"[]\n", b'{"key": "a"}\n'])
 def test_lines_that_are_no_event_are_passed_over(folder, rubbish):
     folder.mkdir(parents=True)
     (folder / "00000-x.jsonl").write_bytes(rubbish)
-    write(folder, ("answered", A, {"text": "after"}))
-    assert read(folder, A) == {"a": {"text": "after"}}
+    write(folder, ("received", A, got("after")))
+    assert read(folder, A) == {"a": "after"}
 
 
-def test_the_journal_of_an_earlier_version_is_read_torn_lines_and_all(folder, tmp_path):
-    lines = [json.dumps({"key": key, "answer": {"text": key[0]}}) for key in (A, B)]
-    earlier = tmp_path / "teacher.jsonl"
-    earlier.write_text(f"{lines[0]}\n{lines[1][:90]}}}}}\n{lines[1]}\n")
-    with Journal(folder, earlier=(earlier, tmp_path / "none.jsonl")) as journal:
-        assert journal.get(A) == {"text": "a"} and journal.get(B) == {"text": "b"}
+def test_what_is_no_answer_is_kept_to_be_read_again(folder):
+    events = [("not_usable", A, got(str(number)), "odd") for number in range(3)]
+    write(folder, *events, ("sent", A), ("not_usable", B, got("b"), "odd"))
+    write(folder, ("not_usable", A, got("later"), "odd"), ("received", B, got("good")))
+    with Journal(folder) as journal:
+        assert [each.body for each in journal.unusable(A)] == ["0", "1", "2", "later"]
+        assert A not in journal and journal.get(A) is None and journal.possibly_billed(A) == 1
+        assert [each.body for each in journal.unusable(B)] == ["b"] and B in journal
+        assert not list(journal.unusable(C))
+
+
+def test_of_many_responses_that_are_no_answer_eight_can_be_read_again(folder):
+    write(folder, *[("not_usable", A, got(str(number)), "odd") for number in range(20)])
+    with Journal(folder) as journal:
+        assert len(list(journal.unusable(A))) == 8
+
+
+def test_it_is_known_whether_anything_was_ever_answered(folder):
+    def answers():
+        with Journal(folder) as journal:
+            return journal.has_answers
+
+    assert not answers()
+    write(folder, ("received", A, got("no", 400)), ("not_usable", B, got("odd"), "odd"))
+    assert not answers()
+    write(folder, ("received", B, got("yes")))
+    assert answers()
 
 
 def test_a_damaged_answer_is_named(folder):
-    path = write(folder, ("answered", A, {"text": "x" * 50}))
+    path = write(folder, ("received", A, got("x" * 50)))
     data = path.read_bytes()
     path.write_bytes(data.replace(b"xxxx", b'"\0"x', 1))
     with Journal(folder) as journal, pytest.raises(StorageError, match="damaged line; remove it"):
@@ -111,8 +137,8 @@ def test_a_damaged_answer_is_named(folder):
     "text", ["數字 🙂 é", "line\nline\r\n\u2028end", "\0", 'half \ud83d "pair"']
 )
 def test_any_text_survives(folder, text):
-    path = write(folder, ("answered", A, {"text": text}))
-    assert read(folder, A) == {"a": {"text": text}}
+    path = write(folder, ("received", A, got(text)))
+    assert read(folder, A) == {"a": text}
     assert path.read_bytes().count(b"\n") == 1
 
 
@@ -120,15 +146,17 @@ def test_after_a_full_disk_nothing_follows_the_torn_line(folder):
     code = """
 import asyncio, resource, signal, sys
 from pathlib import Path
+from soda.endpoint.answer import Received
+from soda.endpoint.answer import Received
 from soda.endpoint.journal import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 async def main():
     with Journal(Path(sys.argv[1])) as journal:
-        await journal.answered("a" * 64, {"text": "whole"})
+        await journal.received("a" * 64, Received(200, "whole"))
         for key in "bc":
             try:
-                await journal.answered(key * 64, {"text": "long" * 99})
+                await journal.received(key * 64, Received(200, "long" * 99))
             except OSError as error:
                 print(error.strerror)
 asyncio.run(main())
@@ -137,28 +165,29 @@ asyncio.run(main())
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "File too large\n" * 2
-    assert read(folder, A, B, C) == {"a": {"text": "whole"}, "b": None, "c": None}
+    assert read(folder, A, B, C) == {"a": "whole", "b": None, "c": None}
 
 
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
+from soda.endpoint.answer import Received
 from soda.endpoint.journal import Journal
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with Journal(Path(sys.argv[1])) as journal:
-    assert journal.get(sys.argv[2])["outcome"] == "answered"
+    assert journal.get(sys.argv[2]).status == 200
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
 def test_memory_does_not_grow_with_the_number_of_answers(folder):
     folder.mkdir(parents=True)
-    answer = {"text": "word " * 50, "outcome": "answered"}
+    answer = {"status": 200, "body": "word " * 50, "seconds": 0.5}
     grown = []
     for count in (5_000, 100_000):
         with (folder / "00000-x.jsonl").open("w") as file:
             for number in range(count):
-                file.write(json.dumps({"key": f"{number:064x}", "answer": answer}) + "\n")
+                file.write(json.dumps({"key": f"{number:064x}", "received": answer}) + "\n")
         words = [sys.executable, "-c", MEMORY, str(folder), f"{count - 1:064x}"]
         ran = subprocess.run(words, capture_output=True, text=True, check=True)
         grown.append(int(ran.stdout))

@@ -13,19 +13,17 @@ import pytest
 
 import soda
 from soda.cli import main
-from soda.errors import ArtifactError, ConfigError, DataError, StorageError, TeacherError
-from soda.rows import digest
+from soda.endpoint.job import Rules
+from soda.errors import ArtifactError, ConfigError, DataError, EndpointError, StorageError
+from soda.stages.teacher_gen import TeacherGenConfig
+from soda.stages.teacher_gen import generate as generate_by
+from soda.storage import Place
 from tests.fakes.artifacts import make_prompts
 from tests.fakes.teacher import completion, echo, error, fake_teacher
+from tests.fakes.waits import SHORT
 
 COUNT = 12
 SECRET = "canary-3f9a"
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch):
-    monkeypatch.setattr("soda.endpoint.retry._LONGEST_WAIT_SECONDS", 0.005)
-    monkeypatch.setattr("soda.endpoint.pace._PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def config(teacher, **values):
 
 
 def generate(prompts, out, values):
-    return soda.run("teacher-gen", inputs={"prompts": prompts.path}, config=values, out=out)
+    return generate_by(prompts, TeacherGenConfig.parse(values), Place.of(out), Rules(waits=SHORT))
 
 
 def command(prompts, out, values):
@@ -96,7 +94,7 @@ def test_every_prompt_ends_as_one_row_in_order_and_is_counted(prompts, tmp_path)
     ]
     facts = made.manifest.facts
     assert facts["outcomes"] == {"answered": COUNT - 4} | dict.fromkeys(ends, 1)
-    assert facts["teacher"]["served"] == ["big", "fake-1"] and len(made) == COUNT
+    assert facts["teacher"]["served"] == ["fake-1"] and len(made) == COUNT
     assert set(teacher.asked.values()) == {1}
 
 
@@ -227,7 +225,7 @@ def test_what_it_cost_is_in_the_manifest_and_makes_no_other_artifact(prompts, tm
         two = generate(prompts, tmp_path / "two", config(teacher))
     tokens = sum(row.tokens for row in one.rows())
     account = one.manifest.account
-    probes = (6 * 5 + 10 * 6 * 3) / 1e6  # five tokens in and three out, each
+    probes = (12 * 5 + 10 * 12 * 3) / 1e6  # five tokens in and three out, each
     assert account["usd"] == pytest.approx((COUNT * 5 + 10 * tokens) / 1e6 + probes)
     assert account["answered"] == COUNT and account["possibly_billed"] == 0
     assert two.manifest.account["answered"] == 0 and one.digest == two.digest
@@ -243,8 +241,8 @@ def test_a_teacher_that_changed_behind_its_name_is_seen(prompts, tmp_path, capsy
     assert "the teacher has changed since its earlier answers" in capsys.readouterr().err
     fingerprint = made.manifest.account["fingerprint"]
     assert fingerprint["model"] == "fake-1" and fingerprint["fingerprint"] == "fp"
-    assert fingerprint["answers"] == ["a probe's answer"] * 6
-    assert set(teacher.probed.values()) == {3}
+    assert fingerprint["answers"] == [["a probe's answer"] * 2] * 6
+    assert set(teacher.probed.values()) == {6}
 
 
 def test_a_run_that_asks_nothing_probes_nothing(prompts, tmp_path):
@@ -252,7 +250,172 @@ def test_a_run_that_asks_nothing_probes_nothing(prompts, tmp_path):
         for name in ("a", "b"):
             generate(prompts, tmp_path / name, config(teacher))
         generate(prompts, tmp_path / "new" / "c", config(teacher, probe=False))
-    assert set(teacher.probed.values()) == {1}
+    assert set(teacher.probed.values()) == {2}
+
+
+# --- thinking, other models, one address
+
+
+def thinking(body, times):
+    return completion(f"<think>hm {times}</think>\n\nThe answer.")
+
+
+def test_thoughts_are_dropped_or_kept_beside_the_answer_without_asking_again(prompts, tmp_path):
+    with fake_teacher(thinking) as teacher:
+        dropped = generate(prompts, tmp_path / "a", config(teacher))
+        kept = generate(prompts, tmp_path / "b", config(teacher, thoughts="keep"))
+    assert {(row.text, row.thoughts) for row in dropped.rows()} == {("The answer.", None)}
+    assert {(row.text, row.thoughts) for row in kept.rows()} == {("The answer.", "hm 0")}
+    assert set(teacher.asked.values()) == {1} and dropped.digest != kept.digest
+    assert b"thoughts" not in (dropped.path / "responses.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [("", "empty"), ("<think>hm, and so on", "thoughts only")],
+)
+def test_a_teacher_that_says_nothing_is_seen_by_six_probes_before_the_bill(
+    prompts, tmp_path, says, why
+):
+    with fake_teacher(lambda body, times: completion(says)) as teacher:
+        teacher.says = says
+        with pytest.raises(EndpointError, match=f"to a probe prompt, found none: {why}"):
+            generate(prompts, tmp_path / "out", config(teacher))
+        assert not teacher.asked and teacher.probed.total() == 6
+        with pytest.raises(EndpointError, match="found none to the first 8 requests"):
+            values = config(teacher, probe=False, limits={"concurrency": 1})
+            generate(prompts, tmp_path / "out", values)
+        assert teacher.asked.total() == 8
+
+
+def falling_back(body, times):
+    """Answer every third prompt as another model."""
+    status, headers, answer = echo(body, times)
+    return status, headers, {**answer, "model": "small" if asked_number(body) % 3 == 0 else "big"}
+
+
+def test_another_model_in_the_place_of_the_asked_one_is_said(prompts, tmp_path, capsys):
+    with fake_teacher(falling_back) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher))
+    assert made.manifest.facts["teacher"]["served"] == ["big", "small"]
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
+    assert capsys.readouterr().err.count("asked for 'big', and 'small' answers") == 1
+
+
+def test_another_model_is_not_taken_where_the_recipe_says_so(prompts, tmp_path):
+    with fake_teacher(falling_back) as teacher:
+        values = config(teacher, served="as_asked", probe=False)
+        with pytest.raises(EndpointError, match="served by 'small', asked for 'big'"):
+            generate(prompts, tmp_path / "out", values)
+        made = generate(prompts, tmp_path / "out", {**values, "max_failed_share": 0.5})
+        assert [row.outcome for row in made.rows()][:4] == ["failed", *["answered"] * 2, "failed"]
+        assert next(made.rows()).detail == "served by 'small', asked for 'big'"
+        anybody = generate(prompts, tmp_path / "any", {**values, "served": "any"})
+        assert anybody.manifest.facts["outcomes"] == {"answered": COUNT}
+    assert all(teacher.asked[f"Say {word}."] for word in ("sky 0", "sea 1"))
+
+
+def test_one_address_however_it_is_written_is_one_journal(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        urls = [teacher.url, f"{teacher.url}/", teacher.url.replace("/v1", "//v1")]
+        urls += [teacher.url.replace("127.0.0.1", "localhost"), teacher.url.replace("http", "HTTP")]
+        urls.append(f"{teacher.url}/chat/completions")
+        digests = {
+            generate(prompts, tmp_path / f"out{number}", config(teacher, base_url=url)).digest
+            for number, url in enumerate(urls)
+        }
+    assert len(digests) == 1 and set(teacher.asked.values()) == {1}
+
+
+def test_a_query_stays_in_its_place(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        values = config(teacher, base_url=f"{teacher.url}/?api-version=2024-10-21")
+        made = generate(prompts, tmp_path / "out", values)
+        assert set(teacher.paths) == {"/v1/chat/completions?api-version=2024-10-21"}
+    assert made.manifest.config["base_url"] == f"{teacher.url}?api-version=2024-10-21"
+
+
+def test_headers_come_from_the_environment_and_are_nowhere_on_the_disk(
+    prompts, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AZURE_KEY", SECRET)
+    with fake_teacher() as teacher:
+        made = generate(prompts, tmp_path / "a", config(teacher, headers={"api-key": "AZURE_KEY"}))
+        plain = generate(prompts, tmp_path / "b", config(teacher))
+        assert teacher.headers[0]["api-key"] == SECRET
+    assert made.digest == plain.digest
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+# --- refusals
+
+
+def test_one_refused_prompt_is_a_row_with_the_servers_words_and_is_kept(prompts, tmp_path):
+    def behaviour(body, times):
+        moderated = error(403, "Your input was flagged for 'violence'")
+        return moderated if asked_number(body) == 5 else echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        values = config(teacher, max_failed_share=0.1)
+        made = generate(prompts, tmp_path / "a", values)
+        again = generate(prompts, tmp_path / "b", values)
+        row = list(made.rows())[5]
+        assert (row.outcome, row.text) == ("refused", "")
+        assert row.detail == "refused (403): Your input was flagged for 'violence'"
+        assert made.digest == again.digest and set(teacher.asked.values()) == {1}
+        with pytest.raises(EndpointError, match=r"1 of 12 prompts, the last time to 'Say .* 5.'"):
+            generate(prompts, tmp_path / "c", config(teacher))
+
+
+def test_an_account_that_is_closed_half_way_makes_no_refusal_final(prompts, tmp_path):
+    closed = {"after": 4}
+
+    def behaviour(body, times):
+        return error(403, "Forbidden") if asked_number(body) >= closed["after"] else echo(
+            body, times
+        )  # fmt: skip
+
+    with fake_teacher(behaviour) as teacher:
+        values = config(teacher, max_failed_share=0.3, limits={"concurrency": 1})
+        with pytest.raises(EndpointError, match="no answer to 4 of 12 prompts"):
+            generate(prompts, tmp_path / "out", values)
+        closed["after"] = 99
+        made = generate(prompts, tmp_path / "out", values)
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
+
+
+def test_an_answer_of_unknown_end_is_no_chosen_one(prompts, tmp_path):
+    ends = ["abort_because", None, "SAFETY", "MAX_TOKENS", "STOP"]
+
+    def behaviour(body, times):
+        number = asked_number(body)
+        return completion("half a sen", ends[number]) if number < len(ends) else echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher))
+    rows = list(made.rows())[:5]
+    assert [row.outcome for row in rows] == [
+        "failed", "failed", "refused", "truncated", "answered"
+    ]  # fmt: skip
+    assert rows[0].detail == "finish_reason 'abort_because': not known to end a whole answer"
+    assert rows[1].detail == "no finish_reason: not known to end a whole answer"
+
+
+def test_what_usage_says_wrongly_makes_no_money_wrong(prompts, tmp_path):
+    odd = [{"prompt_tokens": -5, "completion_tokens": -7}, "usage", {"completion_tokens": 1e999}]
+
+    def behaviour(body, times):
+        status, headers, answer = echo(body, times)
+        number = asked_number(body)
+        return status, headers, {**answer, "usage": odd[number]} if number < 3 else answer
+
+    values = {"price": {"output": 1e6}, "sampling": {"max_tokens": 100}, "probe": False}
+    with fake_teacher(behaviour) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher, **values))
+    tokens = [row.tokens for row in made.rows()]
+    assert tokens[:3] == [None] * 3
+    assert made.manifest.account["usd"] == 3 * 100 + sum(tokens[3:])
 
 
 # --- what it survives
@@ -271,7 +434,8 @@ def answers_in(folder):
     """Return the texts that the journals below a folder hold."""
     files = (folder / ".soda" / "journal").rglob("*.jsonl")
     lines = [line for path in files for line in path.read_text().splitlines()]
-    texts = {json.loads(line)["answer"]["text"] for line in lines if '"answer"' in line[74:90]}
+    bodies = [json.loads(line)["received"]["body"] for line in lines if "received" in line[74:90]]
+    texts = {json.loads(body)["choices"][0]["message"]["content"] for body in bodies}
     return {text for text in texts if text.startswith("The answer to")}
 
 
@@ -327,34 +491,19 @@ def test_a_signal_lets_what_is_under_way_end(prompts, tmp_path, number):
     assert set(teacher.asked.values()) == {1}
 
 
-def test_the_journal_of_version_0_1_is_taken_over(prompts, tmp_path):
-    with fake_teacher() as teacher:
-        old = tmp_path / "run" / ".soda" / "journal" / "teacher.jsonl"
-        old.parent.mkdir(parents=True)
-        with old.open("w") as file:
-            for row in prompts.rows():
-                body = {"model": "big", "messages": row.messages, "max_tokens": 1536}
-                answer = dict.fromkeys(("tokens", "detail", "model", "fingerprint"))
-                answer |= {"text": "paid for", "outcome": "answered"}
-                key = digest({"endpoint": teacher.url, **body})
-                file.write(json.dumps({"key": key, "answer": answer}) + "\n")
-        made = generate(prompts, tmp_path / "run" / "out", config(teacher))
-    assert {row.text for row in made.rows()} == {"paid for"} and not teacher.asked
-
-
 def test_an_error_that_stops_the_run_loses_no_answer_under_way(prompts, tmp_path):
     broken = threading.Event()
 
     def behaviour(body, times):
         if asked_number(body) == 3 and not broken.is_set():
             broken.set()
-            return error(400, "what is this?")
+            return error(401, "what is this?")
         broken.wait(5)
         time.sleep(0.2)  # so that these three end after the error
         return echo(body, times)
 
     with fake_teacher(behaviour) as teacher:
-        with pytest.raises(TeacherError, match="what is this"):
+        with pytest.raises(EndpointError, match="what is this"):
             generate(prompts, tmp_path / "out", config(teacher, limits={"concurrency": 4}))
         assert teacher.asked.total() == 4
         generate(prompts, tmp_path / "out", config(teacher))
@@ -390,8 +539,11 @@ def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
         return error(503, "busy") if asked_number(body) >= 9 else echo(body, times)
 
     with fake_teacher(behaviour) as teacher:
-        expected = "no answer to 2 of 12 prompts, the last time: 503 busy; 9 new answers are kept"
-        with pytest.raises(TeacherError, match=expected):
+        expected = (
+            "no answer to 2 of 12 prompts, the last time to 'Say .* 1[01].': 503 busy; "
+            "9 new answers are kept"
+        )
+        with pytest.raises(EndpointError, match=expected):
             values = config(teacher, max_failed_share=0.1, limits={"concurrency": 1})
             generate(prompts, tmp_path / "out", values)
     assert not (tmp_path / "out").exists()
@@ -400,20 +552,21 @@ def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
 # --- what it refuses
 
 
-def test_a_teacher_that_cannot_be_reached_is_one_line(prompts, tmp_path, capsys):
+def test_a_teacher_that_cannot_be_reached_is_named(prompts, tmp_path):
     with fake_teacher() as teacher:
         pass
-    line = refused(prompts, tmp_path / "out", config(teacher), capsys)
-    assert line.startswith(f"soda: {teacher.url}: no answer to 1 of {COUNT} prompts")
-    assert "ClientConnectorError" in line
+    with pytest.raises(EndpointError) as stopped:
+        generate(prompts, tmp_path / "out", config(teacher))
+    assert str(stopped.value).startswith(f"{teacher.url}: no answer to 1 of {COUNT} prompts")
+    assert "ClientConnectorError" in str(stopped.value) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
         (error(401, "who?"), "the key in SODA_TEACHER_API_KEY was refused: who?"),
-        (error(404, "gone"), "no model 'big' there: gone"),
-        (error(429, "pay", "insufficient_quota"), "the quota is used up"),
+        (error(404, "gone"), "neither this path nor a model 'big' may be there (404): gone"),
+        (error(429, "pay", "insufficient_quota"), "no waiting mends this: 429"),
     ],
 )
 def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, problem):
@@ -448,6 +601,10 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
             "expected sampling.max_tokens or max_completion_tokens",
         ),
         ({"base_url": "ftp://host"}, "base_url: expected http:// or https://"),
+        ({"base_url": f"https://host/v1?key={SECRET}"}, "expected no secret in the URL"),
+        ({"headers": {"api-key": SECRET}}, "name of an environment variable for 'api-key'"),
+        ({"thoughts": "show"}, "thoughts: expected 'drop' or 'keep', found 'show'"),
+        ({"served": "none"}, "served: expected 'as_asked' or 'any', found 'none'"),
         ({"base_url": f"https://me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
         ({"base_url": f"me:{SECRET}@host/v1"}, "expected no user or password in the URL"),
     ],
@@ -466,8 +623,9 @@ def test_a_password_in_the_environments_url_is_refused(prompts, tmp_path, capsys
 def test_an_input_of_another_kind_is_refused(prompts, tmp_path):
     with fake_teacher() as teacher:
         answers = generate(prompts, tmp_path / "answers", config(teacher))
+        inputs = {"prompts": answers.path}
         with pytest.raises(ArtifactError, match="expected 'prompts', found 'responses'"):
-            generate(answers, tmp_path / "out", config(teacher))
+            soda.run("teacher-gen", inputs=inputs, config=config(teacher), out=tmp_path / "out")
 
 
 def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
@@ -475,7 +633,7 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
         if asked_number(body) == 0:
             return error(400, f"too long for {SECRET}", "context_length_exceeded")
         if asked_number(body) == 1:
-            return error(503, f"busy with {SECRET}", Retry_After="0")
+            return error(400, f"what is {SECRET}?")
         return error(429, SECRET, Retry_After="0") if times == 0 else echo(body, times)
 
     def run(out, teacher, **values):
@@ -496,7 +654,11 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
     assert (ran.returncode, stopped.returncode) == (0, 2), ran.stderr + stopped.stderr
     assert set(teacher.keys + strict.keys) == {f"Bearer {SECRET}"}
     made = soda.Responses.open(tmp_path / "out")
-    assert made.manifest.facts["outcomes"] == {"answered": COUNT - 2, "failed": 2}
+    assert made.manifest.facts["outcomes"] == {
+        "answered": COUNT - 2,
+        "failed": 1,
+        "refused": 1,
+    }
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"manifest.json", "responses.jsonl"} <= {path.name for path in files}
     assert any("journal" in path.parts and path.suffix == ".jsonl" for path in files)
@@ -524,7 +686,7 @@ def test_given_answers_need_no_teacher_and_missing_ones_are_failed(prompts, text
     made = generate(prompts, tmp_path / "out", {"answers": answers})
     found = list(made.rows())
     assert [row.text for row in found] == ["zero", "one", "two"] + [""] * (COUNT - 3)
-    assert found[3].detail == "not among the given answers"
+    assert found[3].detail == "not among the supplied answers"
     assert made.manifest.facts["outcomes"] == {"answered": 3, "failed": COUNT - 3}
     assert made.manifest.facts["teacher"]["model"] == "gpt-x"
 
@@ -547,6 +709,61 @@ def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
     assert [row.text for row in found[:2]] == ["zero", "on"]
     assert set(teacher.asked) == set(texts[2:])
     assert made.manifest.facts["teacher"]["served"] == ["fake-1", "gpt-x"]
+
+
+def test_supplied_answers_that_belong_to_nothing_stop_the_run_before_it_is_paid_for(
+    prompts, texts, tmp_path, capsys
+):
+    batch = [
+        {"custom_id": f"request-{number}", "response": {"status_code": 200, "body": {
+            "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}}}
+        for number in range(COUNT)
+    ]  # fmt: skip
+    system = [
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": t}],
+         "response": "yes"} for t in texts
+    ]  # fmt: skip
+    half = [{"prompt": text if place % 2 else "?", "response": "yes"}
+            for place, text in enumerate(texts)]  # fmt: skip
+    with fake_teacher() as teacher:
+        for name, rows, used in (("a", batch, 0), ("b", system, 0), ("c", half, 6)):
+            answers = write(tmp_path / f"{name}.jsonl", rows)
+            expected = f"{used} of {len(rows) if name != 'c' else 7} supplied answers belong"
+            with pytest.raises(ConfigError, match=expected):
+                generate(prompts, tmp_path / name, config(teacher, answers=answers))
+            assert expected in capsys.readouterr().err
+        assert not teacher.asked and not teacher.probed
+
+
+def test_how_many_supplied_answers_are_used_is_always_said(prompts, texts, tmp_path, capsys):
+    rows = [{"prompt": text, "response": "yes"} for text in texts]
+    answers = write(tmp_path / "a.jsonl", rows)
+    generate(prompts, tmp_path / "a", {"answers": answers})
+    assert f"teacher-gen: {COUNT} of {COUNT} supplied answers belong" in capsys.readouterr().err
+    with fake_teacher() as teacher:
+        for shard in ("1/3", "3/3"):  # a shard's part of the prompts is not all of them
+            values = config(teacher, answers=answers, shard=shard)
+            generate(prompts, tmp_path / shard.replace("/", "-"), values)
+        assert not teacher.asked
+    with pytest.raises(ConfigError, match="0 of 1 supplied answers"):
+        answers = write(tmp_path / "b.jsonl", [{"prompt": "?", "response": "yes"}])
+        generate(prompts, tmp_path / "b", {"answers": answers})
+
+
+def test_the_input_of_a_batch_before_its_output_says_which_prompt_it_answers(
+    prompts, texts, tmp_path
+):
+    rows = [
+        {"custom_id": f"request-{n}", "body": {"messages": [{"role": "user", "content": text}]}}
+        for n, text in enumerate(texts)
+    ]
+    rows += [
+        {"custom_id": f"request-{n}", "response": {"status_code": 200, "body": {
+            "choices": [{"message": {"content": f"yes {n}"}, "finish_reason": "stop"}]}}}
+        for n in range(COUNT)
+    ]  # fmt: skip
+    made = generate(prompts, tmp_path / "out", {"answers": write(tmp_path / "a.jsonl", rows)})
+    assert [row.text for row in made.rows()] == [f"yes {n}" for n in range(COUNT)]
 
 
 def test_the_place_of_the_answers_does_not_matter_and_their_content_does(prompts, tmp_path, texts):

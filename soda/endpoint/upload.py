@@ -1,4 +1,4 @@
-"""A journal in object storage: what a writer appends on its disk is shipped in small parts.
+"""A journal in object storage: what a writer appends on its disk goes up in small parts.
 
 An object cannot be appended to, so a writer's file `W.jsonl` goes up as `W.00000.000000.jsonl`,
 `W.00000.000001.jsonl` and so on, each created once. Every so often, and at the end, `W.00000.jsonl`
@@ -17,7 +17,7 @@ from soda.endpoint.journal import Journal
 from soda.errors import MissingObject, StorageError
 from soda.storage import Place, Store, hold, lock
 
-__all__ = ["Shipping", "open_journal"]
+__all__ = ["Upload", "open_journal"]
 
 _PAUSE_SECONDS = 0.2  # between two parts: what comes in meanwhile goes together
 _PARTS = 256  # so many become one object
@@ -25,7 +25,7 @@ _READERS = 16
 _PART = re.compile(r"(.+\.\d{5})\.\d{6}\.jsonl")
 
 
-class Shipping:
+class Upload:
     """Keeps a folder of this machine and a prefix of a store in step, for one writer.
 
     Args:
@@ -38,7 +38,7 @@ class Shipping:
         self._store = store
         self._folder = folder
         self._check = check
-        self._shipped = 0  # bytes of the writer's file
+        self._uploaded = 0  # bytes of the writer's file
         self._merged = 0  # bytes of it that lie in merged objects
         self._merges = 0
         self._parts: list[str] = []
@@ -46,11 +46,11 @@ class Shipping:
         self._problem: StorageError | None = None
 
     def fetch(self) -> None:
-        """Bring the folder up to date, after shipping what a killed process left in it."""
+        """Bring the folder up to date, after uploading what a killed process left in it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.glob("*.jsonl"):
             if "." not in path.stem:
-                self._ship_leftover(path)
+                self._upload_leftover(path)
         while True:
             wanted = self._needed()
             for path in self._folder.glob("*.jsonl"):
@@ -76,8 +76,8 @@ class Shipping:
     def _fetch_one(self, name: str) -> None:
         self._store.download(name, self._folder / name, lambda count: None)
 
-    def _ship_leftover(self, path: Path) -> None:
-        """Ship the end of a file whose writer was killed on this machine."""
+    def _upload_leftover(self, path: Path) -> None:
+        """Upload the end of a file whose writer was killed on this machine."""
         needed = self._needed(f"{path.stem}.")
         with path.open("rb") as file:
             file.seek(sum(needed.values()))
@@ -88,12 +88,12 @@ class Shipping:
 
     @contextlib.asynccontextmanager
     async def running(self, journal: Journal) -> AsyncIterator[None]:
-        """Ship what the journal appends while the block runs; at its end, merge the parts."""
+        """Upload what the journal appends while the block runs; at its end, merge the parts."""
 
         async def kept(end: int) -> None:
             async with self._arrived:
                 await self._arrived.wait_for(
-                    lambda: self._shipped >= end or self._problem is not None
+                    lambda: self._uploaded >= end or self._problem is not None
                 )
             if self._problem is not None:
                 raise self._problem
@@ -106,37 +106,37 @@ class Shipping:
             task.cancel()
             await asyncio.wait([task])
             if journal.tail is not None and self._problem is None:
-                await asyncio.to_thread(self._ship, journal)
+                await asyncio.to_thread(self._upload, journal)
                 await asyncio.to_thread(self._merge, journal.tail)
 
     async def _run(self, journal: Journal) -> None:
         while self._problem is None:
             await journal.wrote.wait()
             journal.wrote.clear()
-            shipping = asyncio.ensure_future(asyncio.to_thread(self._ship, journal))
+            uploading = asyncio.ensure_future(asyncio.to_thread(self._upload, journal))
             try:
-                await asyncio.shield(shipping)
+                await asyncio.shield(uploading)
             except StorageError as error:
                 self._problem = error
             except asyncio.CancelledError:
-                await asyncio.wait([shipping])  # a part half-way up would be shipped twice
+                await asyncio.wait([uploading])  # a part half-way up would go up twice
                 raise
             async with self._arrived:
                 self._arrived.notify_all()
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _ship(self, journal: Journal) -> None:
+    def _upload(self, journal: Journal) -> None:
         self._check()
         tail, end = journal.tail, journal.tail_size
-        if tail is None or end == self._shipped:
+        if tail is None or end == self._uploaded:
             return
         with tail.open("rb") as file:
-            file.seek(self._shipped)
-            part = file.read(end - self._shipped)
+            file.seek(self._uploaded)
+            part = file.read(end - self._uploaded)
         name = f"{tail.stem}.{self._merges:05}.{len(self._parts):06}.jsonl"
         self._create(name, part)
         self._parts.append(name)
-        self._shipped += len(part)
+        self._uploaded += len(part)
         if len(self._parts) >= _PARTS:
             self._merge(tail)
 
@@ -146,11 +146,11 @@ class Shipping:
             with tail.open("rb") as file:
                 file.seek(self._merged)
                 self._create(
-                    f"{tail.stem}.{self._merges:05}.jsonl", file.read(self._shipped - self._merged)
+                    f"{tail.stem}.{self._merges:05}.jsonl", file.read(self._uploaded - self._merged)
                 )
             for name in self._parts:
                 self._store.delete(name)
-        self._merged = self._shipped
+        self._merged = self._uploaded
         self._merges += 1
         self._parts.clear()
 
@@ -160,28 +160,28 @@ class Shipping:
 
 
 @contextlib.contextmanager
-def open_journal(store: Place, teacher: str, share: str) -> Iterator[Journal]:
-    """Open a teacher's journal as the one writer for a share of the prompts.
+def open_journal(store: Place, name: str, share: str) -> Iterator[Journal]:
+    """Open a journal as the one writer for a share of the requests.
 
     Args:
         store: the store's place.
-        teacher: a name for the endpoint, the model and the sampling.
-        share: a name for the prompts that this run asks.
+        name: the journal's folder: who asks, and whom: `teacher-gen/big-1f2e3d4c`.
+        share: a name for the requests of this run.
 
     Raises:
         StorageError: another run asks the same share.
     """
-    place = store / "journal" / teacher
+    place = store / "journal" / name
     folder = place.folder
     if not store.remote:
-        earlier = store.folder / "journal" / "teacher.jsonl"  # of version 0.1
-        with lock(folder / f".{share}.lock"), Journal(folder, earlier=(earlier,)) as journal:
+        with lock(folder / f".{share}.lock"), Journal(folder) as journal:
             yield journal
         return
     mine = folder / share
     leases = (store / "leases").open()
-    with lock(folder / f".{share}.lock"), hold(leases, f"{teacher}-{share}") as lease:
-        shipping = Shipping(place.open(), mine, lease.check)
-        shipping.fetch()
-        with Journal(mine, keeper=shipping) as journal:
+    held = hold(leases, f"{name.replace('/', '-')}-{share}")
+    with lock(folder / f".{share}.lock"), held as lease:
+        upload = Upload(place.open(), mine, lease.check)
+        upload.fetch()
+        with Journal(mine, uploading=upload.running) as journal:
             yield journal
