@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from soda.dataset.reading import FORMATS, Row, read_rows
+from soda.dataset.files import file_rows
+from soda.dataset.reading import FORMATS, Row
 from soda.errors import ConfigError, DataError
 
 __all__ = ["hub_rows", "split_rows"]
@@ -42,14 +43,12 @@ def split_rows(name: str, split: str, columns: Sequence[str], **options: Any) ->
 
     for url in _files_of(name, split, **options):
         file_name = url.rpartition("/")[2]
-        stem = re.sub(r"\.(gz|bz2|xz|zst)$", "", file_name)
-        form = next((form for form in FORMATS if stem.endswith(form)), None)
-        if form is None:
-            raise DataError(f"{name}: expected {', '.join(FORMATS)}, found {file_name}")
         try:
-            with fsspec.open(url, "rb", compression="infer") as file:
-                for row in read_rows(file, form, columns):
+            with fsspec.open(url, "rb") as file:
+                for row in file_rows(file, file_name, columns):
                     yield dataclasses.replace(row, place=f"{file_name}: {row.place}")
+        except DataError as error:
+            raise DataError(f"{name}: {file_name}: {error}") from error
         except (OSError, ValueError) as error:
             raise DataError(f"{name}: expected a hub dataset, found: {error}") from error
 

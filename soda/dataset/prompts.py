@@ -12,9 +12,11 @@ from soda.rows import Expected, Message
 __all__ = ["conversation", "expected", "identifier"]
 
 _LITERAL_CHARACTERS = 2**20  # Python's own parser takes a hundred times as much memory
-_CHAT = re.compile(r"\[\s*\{\s*['\"](role|content)['\"]\s*:")
+_CHAT = re.compile(r"\[?\s*\{[^{}]*?['\"](role|from)['\"]\s*:")
 _BETWEEN = re.compile(r"\}\s*\n\s*\{")  # numpy writes no commas between the objects of a list
 _ROLES = ("system", "user", "assistant")
+_TURNS = (("role", "content"), ("from", "value"))
+_SHAREGPT = {"human": "user", "gpt": "assistant"}  # its turns have `from` and `value`
 
 
 def conversation(value: Any) -> list[Message]:
@@ -35,22 +37,48 @@ def conversation(value: Any) -> list[Message]:
 
 def _in_text(text: str) -> list[Any] | None:
     """Return the messages that a text holds as JSON or as Python writes them; None: no messages."""
-    start = text.lstrip()
-    if not _CHAT.match(start):
+    start = text.strip()
+    if not start.startswith(("[", "{", '"')):
         return None
     try:
-        found = json.loads(start)
+        return _turns(json.JSONDecoder().raw_decode(start), len(start))
     except (ValueError, RecursionError):
-        try:
-            if len(start) > _LITERAL_CHARACTERS:
-                raise ValueError("too long for anything but JSON")
-            found = ast.literal_eval(_BETWEEN.sub("}, {", start.strip()))
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise ValueError(f"expected messages as JSON, found {shown(text)}") from error
-    return found if isinstance(found, list) else None
+        if not _CHAT.match(start):
+            return None
+    try:
+        if len(start) > _LITERAL_CHARACTERS:
+            raise ValueError("too long for anything but JSON")
+        found = ast.literal_eval(_BETWEEN.sub("}, {", start))
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"expected messages as JSON, found {shown(text)}") from error
+    return _turns((found, len(start)), len(start))
+
+
+def _turns(parsed: tuple[Any, int], length: int) -> list[Any] | None:
+    """Return the messages in a parsed text; None: it is something else, or other text follows."""
+    found, end = parsed
+    if end < length:
+        return None
+    if isinstance(found, str):  # JSON in JSON
+        return _in_text(found)
+    if isinstance(found, dict):
+        inner = list(found.values())
+        found = inner[0] if len(inner) == 1 and isinstance(inner[0], list) else [found]
+    if not isinstance(found, list):
+        return None
+    return found if found and _is_turn(found[0]) else None
+
+
+def _is_turn(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    known = (*_ROLES, *_SHAREGPT, "developer", "tool", "function")  # some are refused later
+    return any(value.get(role) in known and text in value for role, text in _TURNS)
 
 
 def _message(turn: Any) -> Message:
+    if isinstance(turn, dict) and {"from", "value"} <= turn.keys() and "role" not in turn:
+        turn = {"role": _SHAREGPT.get(turn["from"], turn["from"]), "content": turn["value"]}
     if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
         raise ValueError(f"expected messages with role and content, found {shown(turn)}")
     role, content = turn["role"], turn["content"]

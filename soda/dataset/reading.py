@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from soda.errors import DataError
 
 __all__ = ["FORMATS", "ROW_BYTES", "Row", "read_rows", "shown"]
@@ -41,7 +39,7 @@ def read_rows(file: BinaryIO, form: str, columns: Sequence[str]) -> Iterator[Row
     """Yield the rows of a file in its order.
 
     Args:
-        file: opened for reading bytes.
+        file: opened for reading bytes; an io.BufferedReader, or what can `peek` as it does.
         form: one of `FORMATS`, such as ".jsonl".
         columns: which are of interest; a form that can reads no others.
 
@@ -97,15 +95,14 @@ def _object(twice: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any
     return make
 
 
-def _json_document(file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
+def _json_document(file: Any, columns: Sequence[str]) -> Iterator[Row]:
     """Read a list of objects, piece by piece; or one object a line, which often has this name."""
-    head = file.read(_CHUNK)
+    head = file.peek(_CHUNK)
     _refuse_utf16(head)
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    file.seek(0)
-    if not start.startswith(b"["):
-        return _json_lines(file, columns)
-    return _json_list(file)
+    if start.partition(b"\n")[0].strip() == b"{":
+        raise DataError("expected a list of objects, or an object a line, found one on several")
+    return _json_list(file) if start.startswith(b"[") else _json_lines(file, columns)
 
 
 def _json_list(file: BinaryIO) -> Iterator[Row]:
@@ -152,28 +149,62 @@ def _elements(text: io.TextIOWrapper) -> Iterator[Row]:
         buffer = rest.removeprefix(",")
 
 
-def _csv_rows(file: BinaryIO, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
+def _csv_rows(file: Any, columns: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
     """Read every cell as the text it is: `07` and `NA` too; an empty one is no value."""
-    _refuse_utf16(file.read(2))
-    file.seek(0)
+    _refuse_utf16(file.peek(2))
     csv.field_size_limit(ROW_BYTES)
     with _decoded(file) as text:
-        table = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = _Lines(text)
+        table = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            header = next(table, [])
+            header = [name.strip() for name in next(table, [])]
         except csv.Error as error:
             raise DataError(f"expected a header, found: {error}") from error
         _refuse_twice(header)
         while True:
+            place = lines.begin()
             try:
                 cells = next(table)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Row(f"line {table.line_num}", problem=f"expected CSV, found: {error}")
+                lines.take_back()
+                yield Row(place, problem=f"expected CSV, found: {error}")
                 continue
             if cells:
-                yield _cells(f"line {table.line_num}", header, cells)
+                yield _cells(place, header, cells)
+
+
+class _Lines:
+    """A file's lines. A quote that nobody closes takes in all that follow: they are given again."""
+
+    def __init__(self, text: io.TextIOWrapper):
+        self._text = text
+        self._number = 0
+        self._row: list[str] = []
+        self._again: list[str] = []  # the next one last
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.pop() if self._again else self._text.readline()
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._row.append(line)
+        return line
+
+    def begin(self) -> str:
+        """Begin a row, and return its place."""
+        self._row.clear()
+        return f"line {self._number + 1}"
+
+    def take_back(self) -> None:
+        """Give the row's lines again, but for its first."""
+        again = self._row[1:]
+        self._again += reversed(again)
+        self._number -= len(again)
 
 
 def _cells(place: str, header: list[str], cells: list[str]) -> Row:
@@ -182,7 +213,7 @@ def _cells(place: str, header: list[str], cells: list[str]) -> Row:
     return Row(place, {name: cell or None for name, cell in zip(header, cells, strict=True)})
 
 
-def _tsv_rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
+def _tsv_rows(file: Any, columns: Sequence[str]) -> Iterator[Row]:
     return _csv_rows(file, columns, "\t")
 
 
@@ -196,24 +227,34 @@ def _parquet_rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
         names = table.schema_arrow.names
         _refuse_twice(names)
         wanted = [name for name in columns if name in names]
-        short = {each.name for each in table.schema_arrow if each.type == pyarrow.float32()}
+        kinds = {name: table.schema_arrow.field(name).type for name in wanted}
         for batch in table.iter_batches(batch_size=256, columns=wanted):
             for values in batch.to_pylist():
                 number += 1
-                for name in short & values.keys():
-                    values[name] = values[name] and float(str(np.float32(values[name])))
-                plain = {name: _plain(value) for name, value in values.items()}
+                plain = {name: _plain(value, kinds[name]) for name, value in values.items()}
                 yield Row(f"row {number}", plain or dict.fromkeys(names))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"expected parquet, found after row {number}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """Return a column's value as JSON has it: a day as text, a decimal as a number."""
+def _plain(value: Any, kind: Any) -> Any:
+    """Return a column's value as JSON has it: a day as text, a decimal as a number, a map.
+
+    Args:
+        kind: its pyarrow type.
+    """
+    from pyarrow import types
+
+    if value is None:
+        return None
+    if types.is_map(kind):
+        return {str(name): _plain(one, kind.item_type) for name, one in value}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(one, kind.value_type) for one in value]
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(one, kind.field(name).type) for name, one in value.items()}
+    if types.is_float32(kind) or types.is_float16(kind):  # 0.1 is not 0.10000000149
+        return float(str(kind.to_pandas_dtype()(value)))
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime.date | datetime.time):  # a time of a day is a date, too
@@ -234,7 +275,7 @@ def _refuse_twice(names: list[str]) -> None:
         raise DataError(f"expected columns of different names, found {shown(twice[0])} twice")
 
 
-_READERS: dict[str, Callable[[BinaryIO, Sequence[str]], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Any, Sequence[str]], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json_document,

@@ -11,10 +11,12 @@ from soda import storage
 from soda.artifacts.kinds import Prompts
 from soda.artifacts.writer import Writer
 from soda.config import Config
+from soda.dataset.files import file_rows
 from soda.dataset.hub import hub_rows
 from soda.dataset.prompts import conversation, expected, identifier
-from soda.dataset.reading import FORMATS, Row, read_rows, shown
+from soda.dataset.reading import Row, shown
 from soda.errors import ConfigError, DataError
+from soda.progress import say
 from soda.rows import Message, Prompt, Split, digest
 from soda.storage import Place
 from soda.storage.packaged import packaged_file
@@ -91,7 +93,9 @@ class _Made:
         self._ids: set[str] = set()
         self._contents: set[str] = set()
         self._rows = 0
-        self._failures: list[str] = []
+        self._checkable = 0
+        self._failures = 0
+        self._reasons: dict[str, str] = {}  # the first row of each, of a few
 
     def take(self, row: Row) -> None:
         """Write a row as a prompt, or drop it."""
@@ -120,11 +124,14 @@ class _Made:
             splits = self._writer.facts.setdefault("splits", {})
             splits[split] = splits.get(split, 0) + 1
             self._ids.add(row_id)
+            self._checkable += wanted is not None
         self._contents.add(content)
 
     def _fail(self, row: Row, row_id: str, reason: str, problem: str) -> None:
         self._writer.drop(row_id, reason, f"{row.place}: {problem}")
-        self._failures.append(f"{row.place}: {problem}" if len(self._failures) < _NAMED else "")
+        self._failures += 1
+        if len(self._reasons) < _NAMED:
+            self._reasons.setdefault(problem, row.place)
 
     def check(self) -> None:
         """Refuse a dataset of which too little could be read, or nothing used.
@@ -132,15 +139,24 @@ class _Made:
         Raises:
             DataError: it names the first rows that could not be read.
         """
-        name, count = self._config.dataset, len(self._failures)
-        if count > self._config.max_failed_share * self._rows:
+        name = self._config.dataset
+        reasons = "; ".join(f"{place}: {problem}" for problem, place in self._reasons.items())
+        if self._failures > self._config.max_failed_share * self._rows:
             raise DataError(
                 f"{name}: expected at most {self._config.max_failed_share:.3g} of the rows to be "
-                f"unreadable (max_failed_share), found {count} of {self._rows}: "
-                + "; ".join(self._failures[:_NAMED])
+                f"unreadable (max_failed_share), found {self._failures} of {self._rows}: {reasons}"
             )
-        if not self._writer.rows[Prompts.FILE]:
-            raise DataError(f"{name}: expected prompts, found none that can be used")
+        made = self._writer.rows[Prompts.FILE]
+        if not made:
+            dropped = ", ".join(f"{count} {why}" for why, count in self._writer.drops.items())
+            raise DataError(
+                f"{name}: expected prompts, found none that can be used; "
+                f"dropped: {dropped or 'none'}" + (f": {reasons}" if reasons else "")
+            )
+        say(
+            f"prepare-prompts: {made} prompts of {self._rows} rows, {self._checkable} of them with "
+            "an expected answer"
+        )
 
 
 def _messages(values: dict[str, Any], config: PreparePromptsConfig) -> list[Message]:
@@ -148,7 +164,10 @@ def _messages(values: dict[str, Any], config: PreparePromptsConfig) -> list[Mess
     columns = _prompt_columns(config)
     if not any(column in values for column in columns):
         wanted = " or ".join(f"'{column}'" for column in columns)
-        raise ValueError(f"expected a column {wanted}, found {shown(list(values)) or 'none'}")
+        raise ValueError(
+            f"expected a column {wanted}, found {shown(list(values))}; name another in "
+            "prepare-prompts.prompt_column"
+        )
     value = next((values[column] for column in columns if values.get(column) is not None), "")
     messages = conversation(value)
     while messages and messages[-1]["role"] == "assistant":
@@ -184,10 +203,8 @@ def _rows(config: PreparePromptsConfig) -> Iterator[Row]:
         raise DataError(
             f"{path}: expected sha256 {config.dataset_digest[:12]}..., found {found[:12]}..."
         )
-    if path.suffix not in FORMATS:
-        raise DataError(f"{path}: expected {', '.join(FORMATS)}, found '{path.suffix}'")
     with path.open("rb") as file:
         try:
-            yield from read_rows(file, path.suffix, columns)
+            yield from file_rows(file, path.name, columns)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error

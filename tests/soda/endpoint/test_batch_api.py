@@ -139,8 +139,8 @@ def test_a_failed_batch_says_why(prompts, tmp_path):
         with pytest.raises(EndpointError, match="batch_2 failed: line 3 is no JSON"):
             generate(prompts, tmp_path / "out", server)
         made = generate(prompts, tmp_path / "out", server, price={"output": 1e6})
-    assert made.manifest["account"]["possibly_billed"] == 0  # it was never begun
-    assert made.manifest["account"]["usd_possibly_billed"] == 0
+    assert made.manifest.account["possibly_billed"] == 0  # it was never begun
+    assert made.manifest.account["usd_possibly_billed"] == 0
 
 
 def test_too_many_tokens_at_once_is_tried_again_later(prompts, tmp_path):
@@ -159,7 +159,7 @@ def test_a_failed_batch_of_an_earlier_process_is_freed_by_its_input_file(prompts
         with pytest.raises(EndpointError, match="was refused"):
             generate(prompts, tmp_path / "out", server)
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["account"]["possibly_billed"] == 0 and len(server.batches) == 2
+    assert made.manifest.account["possibly_billed"] == 0 and len(server.batches) == 2
 
 
 def test_the_cap_holds_for_batches_too_at_half_the_price(prompts, tmp_path):
@@ -180,7 +180,7 @@ def test_a_batch_costs_half(prompts, tmp_path):
     values = {"price": {"input": 2e6, "output": 2e6}}
     with batch_server(lambda body, times: completion("word " * 8)) as server:
         made = generate(prompts, tmp_path / "out", server, **values)
-    assert made.manifest["account"]["usd"] == COUNT * (5 + 8)
+    assert made.manifest.account["usd"] == COUNT * (5 + 8)
 
 
 def test_refusals_are_rows_and_count_as_unanswered(prompts, tmp_path):
@@ -225,7 +225,7 @@ def test_a_line_that_is_not_ours_or_torn_is_left_out_and_said(prompts, tmp_path,
 
     with batch_server(fault=spoil) as server:
         made = generate(prompts, tmp_path / "out", server)
-    assert made.manifest["facts"]["outcomes"] == {"answered": COUNT}
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
     assert "left out 1 lines: torn, or not ours" in capsys.readouterr().err
 
 

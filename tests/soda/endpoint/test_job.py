@@ -68,7 +68,7 @@ def test_a_judge_beside_teacher_gen_needs_no_edit(tmp_path, monkeypatch, capsys)
         assert set(teacher.keys) == {"Bearer teachers-key"}
         again = judge.run()[1]
         assert grader.asked.total() == 6 and again["answered"] == 0
-    assert len(made) == 6 and made.manifest["account"]["answered"] == 6
+    assert len(made) == 6 and made.manifest.account["answered"] == 6
     assert [answer.text for answer in answers] == [
         f"The answer to: Grade {number}." for number in range(6)
     ]
