@@ -117,6 +117,16 @@ class Report(Artifact):
         figures: dict[str, Any] = json.loads((self.path / self.FIGURES).read_bytes())
         return figures
 
+    @property
+    def eval_config(self) -> dict[str, Any]:
+        """How the figures were measured: the values of eval, whatever stage came after it."""
+        return dict(self.manifest.facts.get("eval", {}).get("config", self.manifest.config))
+
+    @property
+    def eval_inputs(self) -> dict[str, str]:
+        """What was measured: the digests of eval's inputs."""
+        return dict(self.manifest.facts.get("eval", {}).get("inputs", self.manifest.inputs))
+
     def charts(self) -> list[dict[str, Any]]:
         """Read the curves of the trainings, as they are drawn."""
         charts: list[dict[str, Any]] = json.loads((self.path / self.CHARTS).read_bytes())

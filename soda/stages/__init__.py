@@ -13,6 +13,7 @@ STAGES = (
     "audit",
     "train",
     "eval",
+    "judge",
     "register",
     "compare",
 )

@@ -152,7 +152,7 @@ def test_verifiers_judge_where_enough_prompts_are_checkable(tmp_path):
     assert found.audit()["gap"]["decision"] == "pass"
     assert found.audit()["judge"]["name"] == "verifier"
     wrong = made(tmp_path / "w", rows(), {f"p{n}": "nowhere" for n in range(60)})
-    with pytest.raises(DataError, match="teacher wins 50.0%"):
+    with pytest.raises(DataError, match=r"teacher wins 50\.0%"):
         run(tmp_path, wrong, "wrong")
 
 
@@ -190,7 +190,7 @@ def test_contaminated_sensitive_and_unbalanced_pairs_are_dropped_with_their_reas
 
 def test_a_recipe_that_drops_everything_is_refused(tmp_path):
     inputs = made(tmp_path, [pair(n) for n in range(4)])
-    with pytest.raises(DataError, match="found none left; dropped: .*4 unbalanced"):
+    with pytest.raises(DataError, match=r"found none left; dropped: .*4 unbalanced"):
         run(tmp_path, inputs, balance_length=True)
 
 
@@ -208,6 +208,6 @@ def test_money_stops_the_judge_over_all_its_blocks(tmp_path):
     price = {"input": 100.0, "output": 100.0}
     with judged_by(lambda text: text.startswith(GOOD)) as server:
         config = {"judge": judge(server), "price": price, "limits": {"usd": 0.3}}
-        with pytest.raises(soda.SodaError, match="audit.limits.usd: "):
+        with pytest.raises(soda.SodaError, match=r"audit\.limits\.usd: "):
             run(tmp_path, inputs, judged="all", gate="warn", **config)
         assert 64 < sum(server.asked.values()) < 600
