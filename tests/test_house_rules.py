@@ -18,6 +18,7 @@ LAYERS = [
     {"commands"},
     {"launch"},
     {"kubernetes"},
+    {"recipe"},
     {"stage"},
     {"stages"},
     {"teacher", "evaluation", "registry", "judging", "audit"},

@@ -27,6 +27,7 @@ def test_help_teaches_every_value(capsys, name):
         assert f"  {key}: " in out
     for key in load_stage(name).inputs:
         assert f"--{key} DIR" in out
+    assert out.count("repeat it for each") == len(load_stage(name).lists)
 
 
 def test_a_recipe_and_set_values_reach_the_stage(capsys, tmp_path):
