@@ -11,7 +11,7 @@ from typing import Any
 
 from soda.errors import RegistryError
 
-__all__ = ["register_version"]
+__all__ = ["flat", "register_version"]
 
 _TIMEOUT = 60  # seconds for everything; the client alone waits five minutes for each answer
 _DIGEST = "model_digest"
@@ -48,7 +48,7 @@ def register_version(
         name=name,
         version=version,
         uri=uri,
-        metadata=_flat(lineage),
+        metadata=flat(lineage),
         author=author,
     )
     where = f"model registry {address}: {name} version {version}"
@@ -144,19 +144,19 @@ def _source() -> dict[str, str]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
     """Return nested values under dotted names, as the few kinds that the registry keeps."""
-    flat: dict[str, str | int | float | bool] = {}
+    found: dict[str, str | int | float | bool] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            flat[f"{prefix}{key}"] = json.dumps(value)
+            found[f"{prefix}{key}"] = json.dumps(value)
         elif isinstance(value, float) and not math.isfinite(value):
-            flat[f"{prefix}{key}"] = str(value)  # JSON has no NaN
+            found[f"{prefix}{key}"] = str(value)  # JSON has no NaN
         elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _said(error: Any) -> str:

@@ -24,6 +24,10 @@ A small student distilled from `{teacher}`.
 | --- | --- |
 {weights}
 
+## Data
+
+{data}
+
 ## Held-out figures
 
 Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
@@ -31,7 +35,7 @@ Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
 | metric | {models} | change from base |
 | --- | {lines}--- |
 {rows}
-
+{judged}
 ## Use
 
 ```python
@@ -44,7 +48,11 @@ model = AutoModelForCausalLM.from_pretrained("model")
 ## Limits
 
 It was compared with its base on the prompts above only. It can be wrong, and it has the teacher's
-faults and the base's. The terms of teacher and base model apply.
+faults and the base's.
+
+## Licences
+
+The teacher's answers: {licence}. The base model's own terms apply to the weights.
 
 ## Lineage
 
@@ -82,6 +90,9 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         models=" | ".join(models.values()),
         lines="--- | " * len(models),
         rows="\n".join(_row(metric, models) for metric in figures["metrics"].values()),
+        data=_data(figures),
+        judged=_judged(figures),
+        licence=lineage["teacher"]["licence"],
         lineage=json.dumps(lineage, indent=2, sort_keys=True),
     )
 
@@ -112,3 +123,31 @@ def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:
     interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
     means = " | ".join(f"{metric[name]['mean']:.3f}" for name in models)
     return f"| {metric['label']} | {means} | {interval} |"
+
+
+def _data(figures: Mapping[str, Any]) -> str:
+    """Return how many prompts became pairs, and what was found of them before training."""
+    rows, audit = figures["rows"], figures.get("audit")
+    drops = ", ".join(f"{count} {why}" for why, count in sorted(rows["drops"].items())) or "none"
+    gap = (
+        f"The teacher beside the student: {audit['gap']['reason']}."
+        if audit
+        else ("Whether the teacher is better than the student was not measured.")
+    )
+    return f"{rows['prompts']} prompts gave {rows['pairs']} pairs; dropped: {drops}.\n{gap}"
+
+
+def _judged(figures: Mapping[str, Any]) -> str:
+    """Return a judge's win rates, with the judge's own biases."""
+    judge = figures.get("judge", {})
+    lines = [f"- {one['said']}" for one in judge.get("opponents", {}).values()]
+    if not lines:
+        return ""
+    biases = [
+        f"- {bias['label']}: {bias['rate']['mean']:.0%} of {bias['pairs']} planted pairs"
+        for bias in judge["biases"]
+        if bias["rate"]["mean"] is not None
+    ]
+    return "\n".join(
+        ["", f"Judged by {judge['name']} ({judge['protocol']}):", "", *lines, *biases, ""]
+    )

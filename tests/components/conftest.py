@@ -103,7 +103,11 @@ def configs(ready):
             "warm_up_config": {},
             "train_config": {},
             "eval_config": {},
-            "register_config": {"name": "tiny", "registry": str(registry)},
+            "register_config": {
+                "name": "tiny",
+                "registry": str(registry),
+                "teacher_licence": "MIT",
+            },
         }
 
     return make

@@ -21,7 +21,11 @@ def hook(monkeypatch):
 def end(state, store, **changed):
     values = {
         "error": "",
-        "register_config": {"name": "tiny", "registry": "gs://models/soda"},
+        "register_config": {
+            "name": "tiny",
+            "registry": "gs://models/soda",
+            "teacher_licence": "MIT",
+        },
         "run": "run-1",
         "ui": "https://kubeflow.example/pipeline/",
     } | changed
