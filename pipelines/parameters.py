@@ -18,11 +18,11 @@ __all__ = ["RECIPE", "make_pipeline"]
 _GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 _REQUIRED = inspect.Parameter.empty
 
-# Step -> what its values say; a step without values is in no recipe.
+# Step -> what its values say. A stage that takes a list gets its values from the pipeline.
 RECIPE = {
-    step: inspect.cleandoc(str(config.__doc__)).partition("\n")[0]
+    step: inspect.cleandoc(str(load_stage(stage).config.__doc__)).partition("\n")[0]
     for step, stage in STEPS.items()
-    if (config := load_stage(stage).config).model_fields
+    if load_stage(stage).config.model_fields and not load_stage(stage).lists
 }
 # Name -> type, default, description. A prefix makes a group: the form is sorted.
 _PARAMETERS: dict[str, tuple[type, Any, str]] = {

@@ -68,8 +68,10 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
         given = steps.given
         if nodes:
             config = given.recipe_warm_up
-            warmed = steps.train_on_nodes(made.teacher, made.base, config, "Warm up")
-            trained = steps.train_on_nodes(made.pairs, warmed, given.recipe_train, "Train")
+            warmed = steps.train_on_nodes(
+                made.teacher.outputs["responses"], made.base, config, "Warm up"
+            )
+            trained = steps.train_on_nodes(made.pairs.output, warmed, given.recipe_train, "Train")
         else:
             warmed = steps.warm_up(made)
             trained = steps.train(made, warmed)

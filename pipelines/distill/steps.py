@@ -143,7 +143,7 @@ class Steps:
     def warm_up(self, made: Made) -> Any:
         """Return the first training, on the teacher's answers."""
         task = train(
-            data=made.teacher.output,
+            data=made.teacher.outputs["responses"],
             model=made.base.output,
             config=self.given.recipe_warm_up,
             store=self.given.store,
@@ -167,7 +167,7 @@ class Steps:
         """Return a training as a TrainJob: this pod watches it."""
         given = self.given
         task = train_job(
-            data=data.output,
+            data=data,
             model=start.output,
             config=config,
             store=given.store,

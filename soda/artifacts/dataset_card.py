@@ -11,7 +11,8 @@ configs:
 {files}
 ---
 
-Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
+Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` that of the model that
+`rejected_source` names, which is the base student unless others were asked.
 `load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
 """
 

@@ -19,6 +19,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "prompts_differ",
         "template_refused",
         "noncharacter",
+        "control_token",
     ),
     "not truncated": ("teacher_truncated",),
     "not refused": ("teacher_refused",),

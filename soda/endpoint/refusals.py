@@ -23,7 +23,7 @@ _NO_SUCH_PLACE = {404, 405, 410, 421}
 
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|maximum context|max_model_len|inputs? tokens"
-    r"|inputs? (must have less|is too long|token count)|prompt (is )?too long"
+    r"|inputs? (must have less|is too long|token count)|prompt (\([^)]*\) )?(is )?too long"
     r"|too many (input |prompt )?tokens|range of input length|string.?(too.?long|above.?max)"
     r"|(request|payload|entity).?too.?large|maximum (allowed )?(input|prompt|model) length"
     r"|(prompt|input) length .*exceed|exceeds? .*maximum (number of )?(input |prompt )?tokens"
@@ -49,7 +49,7 @@ _MODEL = re.compile(
     r"|is not supported|is unknown|not a valid|not loaded"
     r"|been (deprecated|decommissioned|retired|removed))"
 )
-# A 429 that no waiting mends. Gemini's and others' "quota" is often one of a minute: not here.
+# A 429 that no waiting cures. Gemini's and others' "quota" is often one of a minute: not here.
 _PAID_UP = re.compile(
     r"insufficient.?(quota|balance|credit|fund)|exceeded_current_quota|not enough (balance|credit)"
     r"|out of credit|billing.?(hard|not)|payment|recharge|top.?up|arrear|overdue|suspend"
@@ -156,7 +156,7 @@ def explain(status: int, said: Said, where: Where, wait: float | None = None) ->
     if _TOO_LONG.search(words):  # also as 429, where it passes a limit of tokens a minute alone
         return Answer("", "failed", str(said), worked=False)
     if status == 429 and _PAID_UP.search(words):
-        return EndpointError(f"{where.url}: no waiting mends this: {problem}")
+        return EndpointError(f"{where.url}: waiting does not help: {problem}")
     if status == 429:
         return Busy(problem, wait)
     if any(_WITHHELD.search(code.lower()) for code in said.codes):

@@ -25,7 +25,7 @@ from soda.statistics.intervals import sample_size
 __all__ = ["JudgedPairs", "Plan", "judge_pairs"]
 
 _ENOUGH = 30  # checkable prompts that verifiers alone are asked about, at least
-_BLOCK = 4096  # pairs judged at once, where all are
+_BLOCK = 20_000  # pairs judged at once, where all are
 _SPARE = 2  # times as many prompts as planned, as some verdicts may be unclear
 
 

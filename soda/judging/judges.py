@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from soda.endpoint.answer import Answer
 from soda.judging.protocols import ChatProtocol
 from soda.judging.verdicts import SIDES, Matchup, Reading, Verdict
 from soda.rows import Message
 
 __all__ = ["Ask", "ChatJudge", "Judge", "judge_all", "same_family"]
 
-# Sends requests and returns the replies in their order; None: the model refused, or gave none.
-Ask = Callable[[Iterable[list[Message]]], Iterable[str | None]]
+Ask = Callable[[list[list[Message]]], list[Answer]]  # many at once, answered in their order
 
 _FAMILIES = {  # parts of model names, by who trained what they are made of
     "openai": r"gpt|chatgpt|o[134]",
@@ -50,7 +50,7 @@ class ChatJudge:
 
     Args:
         name: the model's.
-        ask: sends many requests and returns their replies; it journals, retries and pays.
+        ask: sends requests and returns the answers; it journals, retries and pays.
     """
 
     name: str
@@ -60,13 +60,18 @@ class ChatJudge:
     def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
         """Return one verdict a matchup, in their order."""
         shown = [(matchup, first) for matchup in matchups for first in SIDES]
-        replies = self.ask([self.protocol.messages(*one) for one in shown])
+        answers = self.ask([self.protocol.messages(*one) for one in shown]) if shown else []
         readings: list[Reading] = []
-        for (matchup, first), reply in zip(shown, replies, strict=True):
-            readings.append(self.protocol.read(reply, first))
+        for (matchup, first), answer in zip(shown, answers, strict=True):
+            readings.append(self.protocol.read(_reply(answer), first))
             if len(readings) == len(SIDES):
                 yield Verdict.of(matchup, self.name, self.protocol.name, readings)
                 readings = []
+
+
+def _reply(answer: Answer) -> str | None:
+    """Return what a judge said; None: it refused, or gave no answer."""
+    return answer.text if answer.outcome in ("answered", "truncated") else None
 
 
 def judge_all(judge: Judge, matchups: Iterable[Matchup], block: int = 32) -> Iterator[Verdict]:

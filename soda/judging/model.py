@@ -1,9 +1,10 @@
 """The judge that a recipe names: a chat model at an endpoint, or a reward model in a folder."""
 
 import contextlib
+import dataclasses
+import math
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
@@ -11,27 +12,22 @@ from pydantic import Field, field_validator
 from soda import storage
 from soda.config import Group
 from soda.endpoint.address import Address
-from soda.endpoint.budget import Price
 from soda.endpoint.caller import Caller
 from soda.endpoint.client import Endpoint
-from soda.endpoint.job import Job, Rules, Work
-from soda.endpoint.journal import Journal
-from soda.endpoint.limits import Limits
-from soda.endpoint.request import Request
+from soda.endpoint.job import Rules
 from soda.endpoint.stopping import Stopped
-from soda.endpoint.upload import open_journal
-from soda.endpoint.waits import Waits
 from soda.errors import ModelError
+from soda.judging.endpoint import open_judge
 from soda.judging.judges import ChatJudge, Judge
 from soda.judging.protocols import PROTOCOLS
 from soda.progress import say
-from soda.rows import Message, digest
+from soda.rows import digest
 from soda.storage import Place
 
-__all__ = ["Bill", "JudgeModel", "open_judge"]
+__all__ = ["Account", "JudgeModel", "named_judge"]
 
+Account = Callable[[], dict[str, Any]]
 _KEY = "SODA_JUDGE_API_KEY"
-_READ = ("answered", "truncated")  # replies with something in them
 
 
 class JudgeModel(Group):
@@ -88,107 +84,36 @@ class JudgeModel(Group):
         return {**self.model_dump(mode="json", exclude={"reward_model"}), "base_url": where}
 
 
-class Bill:
-    """What a judge's requests came to."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-        self.usd = 0.0
-        self.usd_possibly_billed = 0.0
-
-    @property
-    def total(self) -> float:
-        """What may have been paid."""
-        return self.usd + self.usd_possibly_billed
-
-    def add(self, job: Job) -> None:
-        """Add one job's."""
-        account = job.account()
-        self.answered += account["answered"]
-        self.usd += account["usd"]
-        self.usd_possibly_billed += account["usd_possibly_billed"]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return dict(vars(self))
-
-
-class _Asking:
-    """Asks many requests at once; replies and money are kept in a journal."""
-
-    def __init__(
-        self, journal: Journal, stage: str, judge: JudgeModel, rules: Rules, bill: Bill
-    ) -> None:
-        self._journal = journal
-        self._endpoint = Endpoint(Caller(stage, "judge", _KEY), Address.parse(judge.base_url))
-        self._where = judge.deciding()["base_url"]
-        self._body = {"model": judge.model, **judge.sampling}
-        self._rules = rules
-        self._bill = bill
-
-    def __call__(self, many: Iterable[list[Message]]) -> Iterator[str | None]:
-        bodies = ({**self._body, "messages": messages} for messages in many)
-        requests = [Request.of(self._where, body) for body in bodies]
-        job = Job(
-            self._journal,
-            self._endpoint,
-            Work(self._body, lambda: requests, len(requests)),
-            self._rules_for(len(requests)),
-        )
-        try:
-            job.run()
-        finally:
-            self._bill.add(job)
-        for request in requests:
-            answer = job.end_of(request)
-            yield answer.text if answer.outcome in _READ else None
-
-    def _rules_for(self, count: int) -> Rules:
-        """Return the rules of one more job: the cap is over all of them, a refusal is no end."""
-        limits = self._rules.limits
-        if limits.usd is not None:
-            limits = limits.model_copy(update={"usd": limits.usd - self._bill.total})
-        return Rules(self._rules.price, limits, most_failed=count, waits=self._rules.waits)
-
-
 @contextlib.contextmanager
-def open_judge(
-    judge: JudgeModel,
-    store: Place,
-    *,
-    stage: str,
-    share: str,
-    price: Price,
-    limits: Limits,
-    waits: Waits | None = None,
-) -> Iterator[tuple[Judge | None, Bill]]:
-    """Give the judge that a recipe names, or None, and the bill that its verdicts add to.
+def named_judge(
+    judge: JudgeModel, store: Place, *, stage: str, share: str, rules: Rules
+) -> Iterator[tuple[Judge | None, Account]]:
+    """Give the judge that a recipe names, or None, and what says what its verdicts came to.
 
     Args:
         store: where the journal lies: a verdict is paid for once.
         stage: who asks, for messages.
         share: a name for what is judged; one process at a time judges it.
+        rules: price and limits.
 
     Raises:
         EndpointError, BudgetError: as of the teacher.
         SystemExit: a signal came; what was said is kept.
     """
-    bill = Bill()
     if judge.reward_model:
         from soda.judging.reward_model import RewardModel
 
-        yield RewardModel(Place.of(judge.reward_model).fetch(), judge.name), bill
+        yield RewardModel(Place.of(judge.reward_model).fetch(), judge.name), dict
         return
     if not judge.name:
-        yield None, bill
+        yield None, dict
         return
-    rules = Rules(price, limits, waits=waits or Waits())
-    asked = {"endpoint": judge.deciding()["base_url"], "model": judge.model, **judge.sampling}
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", judge.model)[:40].strip("-")
-    with open_journal(store, f"judge/{plain}-{digest(asked)[:8]}", share[:16]) as journal:
-        asking = _Asking(journal, stage, judge, rules, bill)
+    endpoint = Endpoint(Caller(stage, "judge", _KEY), Address.parse(judge.base_url))
+    body = {"model": judge.model, **judge.sampling}
+    rules = dataclasses.replace(rules, most_failed=math.inf)  # a verdict more or less is no end
+    with open_judge(store, endpoint, body, share[:16], rules) as ask:
         try:
-            yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], asking), bill
+            yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
         except Stopped as stopped:
             say(f"{stage}: {stopped}; what was said is kept: run again to go on")
             raise SystemExit(128 + stopped.number) from None

@@ -16,12 +16,13 @@ from soda.audit.training_pairs import balance, find_contaminated, find_sensitive
 from soda.config import Config
 from soda.dataset.task_set import open_task_set
 from soda.endpoint.budget import Price
+from soda.endpoint.job import Rules
 from soda.endpoint.limits import Limits
 from soda.errors import DataError
 from soda.evaluation.audit_page import render_audit
 from soda.judging.judged_pairs import JudgedPairs, Plan, judge_pairs
 from soda.judging.judges import same_family
-from soda.judging.model import JudgeModel, open_judge
+from soda.judging.model import JudgeModel, named_judge
 from soda.progress import say
 from soda.rows import Pair, Split, digest
 from soda.storage import Place
@@ -97,18 +98,17 @@ def audit(*, pairs: Pairs, teacher: Responses, config: AuditConfig, out: Place) 
         config.judge.calibration,
         config.seed,
     )
-    opened = open_judge(
+    opened = named_judge(
         config.judge,
         out.store(),
         stage=config.stage(),
         share=digest([pairs.digest, config.stage()]),
-        price=config.price,
-        limits=config.limits,
+        rules=Rules(config.price, config.limits),
     )
     with Pairs.create(out, config=config, inputs={"pairs": pairs, "teacher": teacher}) as writer:
-        with opened as (judge, bill):
+        with opened as (judge, account):
             judged = judge_pairs(lambda: pairs.rows("train"), expected, judge, plan)
-        writer.account.update(judge=bill.to_json())
+        writer.account.update(judge=account())
         _check(judged, config, str(teacher.manifest.facts["teacher"]["model"]))
         drops = dict(judged.drops)
         facts = judged.to_json() | _look(pairs, _items(teacher, config), config, drops)

@@ -10,12 +10,13 @@ from soda.artifacts.kinds import Report
 from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.endpoint.budget import Price
+from soda.endpoint.job import Rules
 from soda.endpoint.limits import Limits
 from soda.errors import DataError
 from soda.evaluation.metrics import MODELS
 from soda.evaluation.report import render_html, render_markdown
 from soda.judging.judges import same_family
-from soda.judging.model import JudgeModel, open_judge
+from soda.judging.model import JudgeModel, named_judge
 from soda.judging.verdict_on_student import Opponent, compare_with, measure_judge
 from soda.judging.verdicts import Matchup
 from soda.progress import say
@@ -92,16 +93,15 @@ def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
     samples = list(report.read_rows(Report.SAMPLES))
     figures = report.figures()
     opponents = _opponents(report, figures, config)
-    opened = open_judge(
+    opened = named_judge(
         config.judge,
         out.store(),
         stage=config.stage(),
         share=digest([report.digest, config.stage()]),
-        price=config.price,
-        limits=config.limits,
+        rules=Rules(config.price, config.limits),
     )
     with Report.create(out, config=config, inputs={"report": report}) as writer:
-        with opened as (asked, bill):
+        with opened as (asked, account):
             found: dict[str, Any] = {}
             for name, opponent in opponents.items():
                 matchups = [
@@ -130,7 +130,7 @@ def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
             "same_family": bool(asked and same_family(asked.name, teacher)),
             "opponents": found,
         }
-        writer.account.update(judge=bill.to_json())
+        writer.account.update(judge=account())
         writer.facts["eval"] = {"config": report.eval_config, "inputs": report.eval_inputs}
         _write(writer, report, figures, samples)
     return Report.open(out)

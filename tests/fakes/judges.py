@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from soda.endpoint.answer import Answer
 from soda.judging.verdicts import Matchup, Reading, Verdict
 
 PROMPT = [{"role": "user", "content": "What is the capital of France?"}]
@@ -52,7 +53,11 @@ class BiasedAsk:
         self.draw = np.random.default_rng(seed)
         self.asked = 0
 
-    def __call__(self, messages):
+    def __call__(self, conversations):
+        return [Answer(self.reply(messages), "answered") for messages in conversations]
+
+    def reply(self, messages):
+        """Return what the judge says to one request."""
         self.asked += 1
         first, second = shown(messages)
         odds = self.quality(first) - self.quality(second) + self.order

@@ -119,6 +119,7 @@ def test_an_artifact_is_found_by_its_address_in_the_store(made, tmp_path, monkey
 def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
     one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     before = contents(tmp_path / "out")
+    capsys.readouterr()
     again = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert again.digest == one.digest and contents(tmp_path / "out") == before
     said = f"prepare-prompts: nothing to do, reusing {one.digest[:12]}\n"

@@ -12,7 +12,7 @@ from soda.stage import load_stage
 from soda.stages import STAGES
 
 ROOT = Path(soda.__file__).parent
-TRAINED = {"train", "eval"}
+TRAINED = {"train", "eval", "choose-rejects"}
 LOADED = {"import-student", "snapshot", *TRAINED}
 
 

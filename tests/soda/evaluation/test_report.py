@@ -51,6 +51,7 @@ def some_figures(**changed: Any) -> dict[str, Any]:
             "length_ratio": a_metric("length", "none", (-0.3, -0.4, -0.2)),
             "repetitive": a_metric("answers that repeat", "lower", (-0.1, -0.2, -0.05)),
         },
+        "scripts": {},
         "lm_eval": {
             "soda_facts": {
                 "acc": {
@@ -314,3 +315,18 @@ def test_the_judge_stands_beside_its_bias_and_the_gap_beside_the_funnel() -> Non
     ):
         assert text in page
     assert "A judge prefers it to base" in render_markdown(figures)
+
+
+def test_scripts_are_shown_where_prompts_mix_them():
+    of_words = {"rouge_l": a_metric("ROUGE-L", "higher", (0.2, 0.1, 0.3))}
+    scripts = {
+        "Thai": {"prompts": 6, "metrics": of_words},
+        "none": {"prompts": 3, "metrics": {}},
+    }
+    figures = some_figures(scripts=scripts)
+    assert "| Thai | 6 | +0.200 (+0.100 to +0.300) |" in render_markdown(figures)
+    assert "| none | 3 |  |  |  |" in render_markdown(figures)
+    page = render_html(figures, [a_sample()], [])
+    assert "By script of the prompt" in page and "Thai" in page and "+0.200" in page
+    assert "script of the prompt" not in render_markdown(some_figures())
+    assert "By script" not in render_html(some_figures(), [a_sample()], [])

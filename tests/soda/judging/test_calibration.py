@@ -1,8 +1,7 @@
-from functools import partial
-
 import numpy as np
 import pytest
 
+from soda.endpoint.answer import Answer
 from soda.judging.calibration import calibrate, measure_bias, plant
 from soda.judging.judges import ChatJudge
 from soda.judging.protocols import PairwiseProtocol
@@ -61,7 +60,7 @@ def test_a_known_bias_is_within_its_interval(planted, odds, order):
 
 def judged(ask, own_family=(), count=200):
     rows = [matchup(str(n), f"Answer {n} is right.", "no") for n in range(300)]
-    judge = ChatJudge("j", PairwiseProtocol(), partial(map, ask))
+    judge = ChatJudge("j", PairwiseProtocol(), ask)
     return {one.planted: one for one in calibrate(judge, rows, count=count, own_family=own_family)}
 
 
@@ -76,17 +75,19 @@ def test_a_fair_judge_is_called_fair_though_it_cannot_tell_swapped_answers():
 
 
 def test_a_judge_that_knows_what_belongs_to_the_prompt_passes_the_swapped_pairs():
-    def ask(messages):
-        text = messages[-1]["content"]
+    def reply(text):
         own = f"Answer {text.split('Question ')[1].split('?')[0]} "
         return "[[A]]" if own in text.split("<answer-B")[0] else "[[B]]"
+
+    def ask(conversations):
+        return [Answer(reply(turns[-1]["content"]), "answered") for turns in conversations]
 
     rows = [matchup(str(n), f"Answer {n} is right.", "no", slices={}) for n in range(100)]
     rows = [
         type(one)(one.id, [{"role": "user", "content": f"Question {one.id}?"}], one.candidate, "no")
         for one in rows
     ]
-    found = calibrate(ChatJudge("j", PairwiseProtocol(), partial(map, ask)), rows, count=60)
+    found = calibrate(ChatJudge("j", PairwiseProtocol(), ask), rows, count=60)
     swapped = next(one for one in found if one.planted == "swapped")
     assert swapped.rate.mean == 1 and swapped.fair and swapped.pairs == 60
 

@@ -1,5 +1,4 @@
 import itertools
-from functools import partial
 
 import numpy as np
 import pytest
@@ -106,7 +105,7 @@ def test_pairs_that_are_the_same_or_tie_in_both_orders_are_named_and_undecided_o
     knows = {"Paris.": 50.0, "Lyon.": 0.0}.get
 
     def judged(ask):
-        return equal_pairs(judge_all(ChatJudge("j", PairwiseProtocol(), partial(map, ask)), rows))
+        return equal_pairs(judge_all(ChatJudge("j", PairwiseProtocol(), ask), rows))
 
     assert judged(BiasedAsk(knows)) == ["same", "white space", "empty"]
     assert judged(BiasedAsk(knows, ties=1.0))[-1] == "better"

@@ -1,8 +1,6 @@
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
 import pytest
 
+from soda.endpoint.answer import Answer
 from soda.judging.judges import ChatJudge, judge_all, same_family
 from soda.judging.protocols import PairwiseProtocol
 from soda.judging.verdicts import tally
@@ -14,7 +12,7 @@ KNOWS = {"Paris.": 50.0, "Lyon.": 0.0}
 
 def test_a_judge_is_asked_in_both_orders_and_keeps_what_was_said():
     ask = BiasedAsk(KNOWS.get)
-    (found,) = ChatJudge("j", PAIRWISE, partial(map, ask)).judge([matchup()])
+    (found,) = ChatJudge("j", PAIRWISE, ask).judge([matchup()])
     assert ask.asked == 2
     assert [one.first for one in found.readings] == ["candidate", "baseline"]
     assert [one.text for one in found.readings] == ["[[A]]", "[[B]]"]
@@ -23,36 +21,35 @@ def test_a_judge_is_asked_in_both_orders_and_keeps_what_was_said():
 
 def test_a_judge_that_always_takes_the_first_gives_ties():
     ask = BiasedAsk(order=50.0)
-    found = tally(
-        ChatJudge("j", PAIRWISE, partial(map, ask)).judge([matchup(str(n)) for n in range(5)])
-    )
+    found = tally(ChatJudge("j", PAIRWISE, ask).judge([matchup(str(n)) for n in range(5)]))
     assert (found.wins, found.ties, found.losses, found.disagreements) == (0, 5, 0, 5)
 
 
 def test_a_refusal_is_no_verdict():
-    found = tally(ChatJudge("j", PAIRWISE, partial(map, lambda messages: None)).judge([matchup()]))
+    def ask(conversations):
+        said = Answer("[[A]]", "refused"), Answer.missing("503 down")
+        return [said[place % 2] for place, _ in enumerate(conversations)]
+
+    found = tally(ChatJudge("j", PAIRWISE, ask).judge([matchup()]))
     assert found.unanswered == 1 and found.clear == 0
 
 
-def test_a_pool_can_ask_and_the_order_stays():
-    with ThreadPoolExecutor(4) as pool:
-        judge = ChatJudge("j", PAIRWISE, partial(pool.map, BiasedAsk(KNOWS.get)))
-        found = list(judge.judge([matchup(str(n)) for n in range(20)]))
-    assert [one.id for one in found] == [str(n) for n in range(20)]
+def test_many_are_asked_at_once_and_the_order_stays():
+    found = list(ChatJudge("j", PAIRWISE, BiasedAsk(KNOWS.get)).judge(map(matchup, "abcdefgh")))
+    assert [one.id for one in found] == list("abcdefgh")
+    assert not list(ChatJudge("j", PAIRWISE, None).judge([]))
 
 
 def test_the_same_answer_ties_and_nobody_is_asked():
     ask = BiasedAsk(KNOWS.get)
     same = [matchup("a", "Paris.", "paris. "), matchup("b", " ", ""), matchup("c")]
-    found = list(judge_all(ChatJudge("j", PAIRWISE, partial(map, ask)), same))
+    found = list(judge_all(ChatJudge("j", PAIRWISE, ask), same))
     assert [one.score for one in found] == [0.5, 0.5, 1] and ask.asked == 2
 
 
 def test_no_more_than_a_block_is_asked_beyond_what_is_needed():
     ask = BiasedAsk(KNOWS.get)
-    found = judge_all(
-        ChatJudge("j", PAIRWISE, partial(map, ask)), (matchup(str(n)) for n in range(100)), 10
-    )
+    found = judge_all(ChatJudge("j", PAIRWISE, ask), (matchup(str(n)) for n in range(100)), 10)
     for _ in range(11):
         next(found)
     assert ask.asked <= 40
