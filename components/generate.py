@@ -49,7 +49,7 @@ _EXAMPLES = {
     "compare": '{"names": ["SODA", "SeqKD"]}',
     "register": '{"name": "student", "registry": "gs://bucket/registry", "teacher_licence": "MIT"}',
 }
-_ACT = {"preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
+_ACT = {"judge", "preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
 
 
 def names() -> list[str]:

@@ -22,7 +22,7 @@ from soda.registry.version import PUBLISHERS, Version
 from soda.statistics.intervals import Estimate
 from soda.storage import Place
 
-__all__ = ["RegisterConfig", "register"]
+__all__ = ["Gate", "RegisterConfig", "register"]
 
 _CHECK = re.compile(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*")
 _COMPARE = {
