@@ -6,9 +6,20 @@ from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact
 from soda.artifacts.writer import LOGS, Writer
+from soda.errors import KindError
 from soda.rows import Pair, Prompt, Response, Split
+from soda.storage import Location
 
-__all__ = ["Comparison", "Model", "Pairs", "Prompts", "Registration", "Report", "Responses"]
+__all__ = [
+    "Comparison",
+    "Model",
+    "Pairs",
+    "Prompts",
+    "Registration",
+    "Report",
+    "Responses",
+    "open_any",
+]
 
 
 class Prompts(Artifact):
@@ -169,3 +180,18 @@ class Comparison(Artifact):
 
     kind = "comparison"
     PAGES = (f"{LOGS}/comparison.html", f"{LOGS}/comparison.md")  # they show times, too
+
+
+def open_any(location: Location) -> Artifact:
+    """Open a finished artifact of whatever kind.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    kinds = Artifact.__subclasses__()
+    for kind in kinds[:-1]:
+        try:
+            return kind.open(location)
+        except KindError:
+            continue
+    return kinds[-1].open(location)
