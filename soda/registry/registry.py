@@ -6,11 +6,12 @@
 """
 
 import json
+import secrets
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from soda import storage
 from soda.errors import MissingObject, RegistryError
@@ -25,16 +26,18 @@ class Move:
     """One move of an alias."""
 
     version: int
-    rolled_back: bool = False
+    how: Literal["moved", "rolled-back"] = "moved"
+    # two that move it to the same version at once are two moves, not one that was written twice
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @classmethod
     def parse(cls, line: str) -> "Move":
         """Read what `str` wrote."""
-        number, _, word = line.partition(" ")
-        return cls(int(number), word == "rolled-back")
+        number, how, mark = line.split(" ")
+        return cls(int(number), "rolled-back" if how == "rolled-back" else "moved", mark)
 
     def __str__(self) -> str:
-        return f"{self.version} rolled-back" if self.rolled_back else str(self.version)
+        return f"{self.version} {self.how} {self.mark}"
 
 
 class Registry:
@@ -152,13 +155,13 @@ class Registry:
         def back(moves: list[Move]) -> Move:
             stack: list[int] = []
             for move in moves:
-                if move.rolled_back and len(stack) > 1:
+                if move.how == "rolled-back" and len(stack) > 1:
                     stack.pop()
                 elif not stack or stack[-1] != move.version:
                     stack.append(move.version)
             if len(stack) < 2:
                 raise RegistryError(f"{name}: expected a version before, {alias} had none")
-            return Move(stack[-2], rolled_back=True)
+            return Move(stack[-2], "rolled-back")
 
         history = self._move(name, alias, back)
         return history[-2].version, history[-1].version
