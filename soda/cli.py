@@ -33,6 +33,7 @@ _EXTRAS = {
     **dict.fromkeys(("kfp", "kfp_server_api", "kubernetes"), "kfp"),
     **dict.fromkeys(("datasets", "transformers"), "cpu"),
     "mlflow": "mlflow",
+    "cryptography": "signed",
     **dict.fromkeys(
         ("accelerate", "gguf", "lm_eval", "rouge_score", "safetensors", "torch"), "gpu"
     ),

@@ -1,6 +1,7 @@
 """A version as a commit and a tag of a Hugging Face model repository."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,13 @@ def push_to_hub(
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    api, tag = HfApi(), f"v{version}"
+    api, tag = HfApi(endpoint=os.environ.get("HF_ENDPOINT")), f"v{version}"
     where = f"hub {repository} {tag}"
     text = json.dumps(lineage, indent=2, sort_keys=True).encode()
     try:
         api.create_repo(repository, private=True, exist_ok=True)
         if tag in {ref.name for ref in api.list_repo_refs(repository).tags}:
-            _check(api, repository, tag, lineage, where)
+            _check(api, repository, tag, _title(version, lineage), where)
             return f"{api.endpoint}/{repository}/tree/{tag}"
         files: dict[str, bytes | str] = {
             path.relative_to(folder).as_posix(): str(path)
@@ -48,7 +49,8 @@ def push_to_hub(
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=data)
             for name, data in files.items()
         ]
-        made = api.create_commit(repository, operations, commit_message=f"soda version {version}")
+        title = _title(version, lineage)
+        made = api.create_commit(repository, operations, commit_message=title)
         api.create_tag(repository, tag=tag, revision=made.oid, exist_ok=True)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         said = " ".join(str(error).split())[:300]
@@ -56,15 +58,20 @@ def push_to_hub(
     return f"{api.endpoint}/{repository}/tree/{tag}"
 
 
-def _check(api: Any, repository: str, tag: str, lineage: Mapping[str, Any], where: str) -> None:
-    """Compare the lineage that is there with ours.
+def _title(version: int, lineage: Mapping[str, Any]) -> str:
+    """Return the commit's title: it says which model the tag is of."""
+    return f"soda version {version}: {lineage['model_digest']}"
+
+
+def _check(api: Any, repository: str, tag: str, title: str, where: str) -> None:
+    """Look whether a tag is of our model.
 
     Raises:
         RegistryError: it is another model's.
     """
-    there = json.loads(Path(api.hf_hub_download(repository, _LINEAGE, revision=tag)).read_bytes())
-    found, expected = there.get("model_digest"), lineage["model_digest"]
-    if found != expected:
+    commits = api.list_repo_commits(repository, revision=tag)
+    found = commits[0].title if commits else "no commit"
+    if found != title:
         raise RegistryError(
-            f"{where}: expected model_digest {expected}, found {found}: the tag is another model's"
+            f"{where}: expected '{title}', found '{found}': the tag is another model's"
         )
