@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.ready
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' soda/__init__.py)
 
-.PHONY: quickstart test check compile generated images locks scan mlflow bench gpu clean
+.PHONY: quickstart test check compile generated images locks scan mlflow bench gpu cluster-test clean
 
 # uv installs the 160 packages in a minute, pip in six; where uv cannot, pip does. Of pip's settings
 # uv reads none, so those in the environment are handed on.
@@ -118,6 +118,11 @@ gpu: $(SETUP)
 	$(RUN) -m pytest -m gpu
 	$(call install,$(VENV),-c constraints.txt trl==1.16.0 liger-kernel)
 	$(RUN) -m bench.training --size 0.5B 1.5B 3B --pairs 64 --scale 1
+
+# On a cluster with Kubeflow Pipelines: tests/cluster/conftest.py says what the environment names.
+cluster-test: $(SETUP)
+	@test -n "$(KFP_ENDPOINT)" || { echo 'expected KFP_ENDPOINT, found none'; exit 2; }
+	$(RUN) -m pytest -v tests/cluster
 
 clean:
 	rm -rf build $(VENV)

@@ -40,6 +40,7 @@ _EXAMPLES = {
     "reports": '["gs://bucket/soda/artifacts/eval-1", "gs://bucket/soda/artifacts/eval-2"]',
     "train_job.store": '"/store"',
     "run": "dsl.PIPELINE_JOB_ID_PLACEHOLDER",
+    "recipe": '{"register": {"name": "student", "registry": "gs://bucket/registry"}}',
     "pipeline": '"example"',
     "image": "images.GPU",
     "images": "[images.CPU, images.GPU]",

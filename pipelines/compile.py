@@ -1,106 +1,170 @@
 """Pipelines -> the spec that a cluster runs."""
 
 import argparse
-import itertools
+import json
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp import compiler
 
+from soda.config import parse_assignment
 from soda.errors import ConfigError
-from soda.recipe import load_recipe, parse_step
+from soda.recipe import load_recipe
 from soda.storage import BUCKETS, Place
 
-from .distill.pipelines import PIPELINES, build
-from .parameters import RECIPE
+from .distill.graph import Shards, Step, make_graph
+from .distill.pipelines import PIPELINES, Fixed, build
+from .form import fold
+from .placement import Secrets
 
-__all__ = ["PIPELINES", "add_arguments", "compile_pipeline", "read_recipe", "run_command"]
+__all__ = [
+    "PIPELINES",
+    "Compiled",
+    "add_arguments",
+    "compile_pipeline",
+    "read_recipe",
+    "run_command",
+]
+
+# KFP's API server refuses a run with more, all of it together; MAX_PARAMETER_BYTES is its own.
+MOST_PARAMETER_BYTES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled pipeline: its two documents, and the values of its steps."""
+
+    documents: tuple[dict[str, Any], dict[str, Any]]
+    recipe: Mapping[str, Any]
+
+    def write(self, out: Path) -> None:
+        """Write it as YAML.
+
+        Raises:
+            ConfigError: `out` is no YAML file.
+        """
+        if out.suffix != ".yaml":
+            raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        text = yaml.dump_all(self.documents, Dumper=yaml.CSafeDumper)
+        out.write_text(text, encoding="utf-8")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda compile` takes."""
     command.description = "Write a pipeline's spec, for upload to any Kubeflow Pipelines v2."
     command.add_argument("--pipeline", default="distill", choices=PIPELINES)
-    command.add_argument("--recipe", type=Path, help="its values become the parameters' defaults")
+    command.add_argument(
+        "--recipe", type=Path, required=True, help="its values become the form's defaults"
+    )
     command.add_argument("--out", type=Path, help="build/PIPELINE.yaml if left out")
     command.add_argument("--store", default="", help="gs:// or s3:// location: the run's default")
     command.add_argument("--volume", action="store_true", help="mount a claim for the store")
+    command.add_argument("--claim", default="soda-store", help="the claim that --volume mounts")
     command.add_argument(
         "--nodes", action="store_true", help="train as a TrainJob on several nodes; needs --volume"
+    )
+    command.add_argument(
+        "--teacher-shards", type=int, default=1, help="pods that share the teacher's prompts"
+    )
+    command.add_argument(
+        "--snapshot-shards", type=int, default=1, help="pods that share the snapshot, a GPU each"
+    )
+    command.add_argument(
+        "--secret", action="append", default=[], metavar="KEY=NAME", help="a Secret's name"
     )
 
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Compile one pipeline and print where its spec is."""
     out = parsed.out or Path("build") / f"{parsed.pipeline}.yaml"
-    compile_pipeline(
+    secrets = Secrets.parse(dict(map(parse_assignment, parsed.secret)))
+    compiled = compile_pipeline(
         parsed.pipeline,
-        out,
-        arguments=read_recipe(parsed.recipe, parsed.pipeline) if parsed.recipe else None,
-        store=parsed.store,
-        volume=parsed.volume,
-        nodes=parsed.nodes,
+        load_recipe(parsed.recipe),
+        fixed=Fixed(parsed.volume, parsed.nodes, parsed.claim, secrets),
+        shards=Shards(parsed.teacher_shards, parsed.snapshot_shards),
+        defaults={"store": parsed.store} if parsed.store else {},
     )
+    compiled.write(out)
     print(out)
     return 0
 
 
 def read_recipe(path: Path, pipeline: str = "distill") -> dict[str, Any]:
-    """Read a recipe as pipeline arguments, every stage's values checked and pinned.
+    """Read a recipe as the parameter `recipe`: every step's values, checked and pinned.
 
     Raises:
         ConfigError: the recipe is wrong; nothing was started.
     """
-    recipe = load_recipe(path)
-    return {
-        f"recipe_{name.replace('-', '_')}": parse_step(recipe, name).model_dump(
-            mode="json",
-            exclude_none=True,  # Kubeflow cannot hold None
-        )
-        for name in RECIPE
-        if not (pipeline == "compare" and name == "register")  # it registers nothing
-    }
+    return _values(make_graph(load_recipe(path), pipeline))
+
+
+def _values(graph: list[Step]) -> dict[str, Any]:
+    return {step.key: dict(step.values) for step in graph}
 
 
 def compile_pipeline(
     name: str,
-    out: Path,
+    recipe: Mapping[str, Any],
     *,
-    arguments: Mapping[str, Any] | None = None,
-    store: str = "",
-    volume: bool = False,
-    nodes: bool = False,
-) -> None:
-    """Write a pipeline's spec; arguments become the defaults of its parameters.
+    fixed: Fixed = Fixed(),  # noqa: B008 - frozen
+    shards: Shards = Shards(),  # noqa: B008
+    defaults: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """Return a pipeline's spec for a recipe, whose values become the form's defaults.
 
     Args:
         name: one of `PIPELINES`.
-        out: the file to write.
-        arguments: values by parameter.
-        store: the store's default; "": a run has to name it.
-        volume: mount a volume for the store.
-        nodes: train on several nodes.
+        recipe: raw values.
+        fixed: what no run can change.
+        shards: among how many pods the prompts are shared.
+        defaults: of the form's other fields.
 
     Raises:
-        ConfigError: `out` is no YAML file, or the options do not go together.
+        ConfigError: the recipe is wrong, the options do not go together, or a limit of Kubeflow's
+            is passed.
     """
-    if out.suffix != ".yaml":
-        raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
-    if store and Place.of(store).remote == volume:
-        expected = "a folder on the volume" if volume else BUCKETS
+    defaults = dict(defaults or {})
+    store = defaults.get("store", "")
+    if store and Place.of(store).remote == fixed.volume:
+        expected = "a folder on the volume" if fixed.volume else BUCKETS
         raise ConfigError(f"--store: expected {expected}, found '{store}'")
-    if nodes and not volume:
+    if fixed.nodes and not fixed.volume:
         raise ConfigError("--nodes: expected --volume, which all nodes share, found none")
-    if nodes and name == "compare":
+    if fixed.nodes and name == "compare":
         raise ConfigError("--nodes: expected distill or refresh, found compare")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(
-        build(name, store=store, volume=volume, nodes=nodes),
-        str(out),
-        pipeline_parameters=dict(arguments or {}),
-    )
-    # kfp begins with the defaults as comments, in an order that changes with the hash seed
-    lines = out.read_text(encoding="utf-8").splitlines(keepends=True)
-    spec = "".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
-    out.write_text(spec, encoding="utf-8")
+    if min(shards.teacher, shards.snapshot) < 1:
+        raise ConfigError(f"shards: expected 1 or more, found {shards}")
+    graph = make_graph(recipe, name, shards)
+    values = _values(graph)
+    _refuse_what_kubeflow_does({"recipe": values, **defaults})
+    spec, platform = _compile(build(name, graph, fixed, defaults))
+    fold(spec, values)
+    return Compiled((spec, platform), values)
+
+
+def _compile(pipeline: Any) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return list(yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader))
+
+
+def _refuse_what_kubeflow_does(parameters: Mapping[str, Any]) -> None:
+    text = json.dumps(parameters)
+    for name, value in parameters.items():
+        if "{{" in json.dumps(value):
+            raise ConfigError(
+                f"{name}: expected no '{{{{', which Argo takes for its own template, found one"
+            )
+    if len(text.encode()) > MOST_PARAMETER_BYTES:
+        raise ConfigError(
+            f"expected at most {MOST_PARAMETER_BYTES:,} bytes of parameters, as Kubeflow takes for "
+            f"one run, found {len(text.encode()):,}; compare fewer variants, or leave out "
+            "values that are the defaults"
+        )

@@ -21,7 +21,7 @@ __all__ = ["Display", "clock_time"]
 # Between two lines of a step at work, where there is no terminal: at first, and at most.
 _FIRST_SECONDS, _MOST_SECONDS = 30.0, 120.0
 # soda's own lines, such as `train: going on from checkpoint-1-20`, and none of kfp's
-_SAID = re.compile(r"[a-z][a-z-]*: (?!\w+\( name=)\S")
+_SAID = re.compile(r"[a-z][a-z-]*: (?!'|\w+\( name=)\S")
 _REUSED = ": nothing to do, reusing "
 _BAR = "{desc}{percentage:3.0f} %|{bar:20}| {elapsed}{postfix}"
 _NO_BAR = "{desc}{elapsed}{postfix}"  # of a step that has not said how far it is
@@ -74,7 +74,7 @@ class Display:
         run, over = task_dispatcher.run_single_task_implementation, threading.Event()
 
         def shown(**how: Any) -> Any:
-            with self._step(how["component_name"], how["arguments"]) as step:
+            with self._step(how["component_name"]) as step:
                 outputs, status = run(**how)
                 step.is_failed = status != Status.SUCCESS
                 step.note = outputs.get("Output", step.note)  # what kfp calls the only output
@@ -108,9 +108,8 @@ class Display:
         return False
 
     @contextlib.contextmanager
-    def _step(self, component: str, arguments: Mapping[str, Any]) -> Iterator[_Step]:
+    def _step(self, component: str) -> Iterator[_Step]:
         title = self._titles.get(component, component.removeprefix("comp-"))
-        title = f"{title} {arguments.get('shard') or ''}".rstrip()
         now = self._clock()
         step = self._thread.step = _Step(title, began=now, shown=now)
         with self._lock:

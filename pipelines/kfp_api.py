@@ -112,6 +112,11 @@ class KfpServer:
             made = self.client.runs.run_service_create_run(run, _request_timeout=TIMEOUT)
         return _given(made.run_id, "a run")
 
+    def run(self, run: str) -> Any:
+        """Return a V2beta1Run as it stands."""
+        with self._explained(f"look at run {run}"):
+            return self.client.runs.run_service_get_run(run, _request_timeout=TIMEOUT)
+
     def recurring_runs(self) -> list[Any]:
         """Return all recurring runs of the namespace, anybody's."""
         listing = self.client.recurring_runs.recurring_run_service_list_recurring_runs

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +19,10 @@ from kfp import components, local
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
 from soda.progress import INTERVAL
+from soda.recipe import load_recipe
+from soda.stages.register import RegisterConfig
 
-from .compile import PIPELINES, compile_pipeline, read_recipe
+from .compile import PIPELINES, compile_pipeline
 from .display import Display
 from .summary import summarize
 
@@ -42,14 +45,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Compile a pipeline, run it here and print what came of it."""
-    arguments = read_recipe(parsed.recipe, parsed.pipeline)
+    compiled = compile_pipeline(parsed.pipeline, load_recipe(parsed.recipe))
     spec = parsed.root / f"{parsed.pipeline}.yaml"
-    compile_pipeline(parsed.pipeline, spec)
+    compiled.write(spec)
+    arguments = {"recipe": dict(compiled.recipe)}
     log = parsed.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{parsed.pipeline}.log"
     made = run_compiled(spec, arguments, parsed.root, log, containers=parsed.containers)
     if "register" in made:
         registration = Registration.open(made["register"] / "registration")
-        print(summarize(registration, arguments["recipe_register"]["registry"]))
+        config = RegisterConfig.parse(compiled.recipe["register"])
+        print(summarize(registration, config.registry))
     elif "compare" in made:
         print((made["compare"] / "summary").read_text(encoding="utf-8"))
         print(f"page: {made['compare'] / 'page'}")
@@ -94,7 +99,7 @@ def run_compiled(
                 yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
             )
             try:
-                with display.showing():
+                with display.showing(), _named_run():
                     pipeline(**arguments)
             except RuntimeError as error:
                 which = f"'{display.failed[0]}'" if display.failed else f"the pipeline ({error})"
@@ -103,6 +108,19 @@ def run_compiled(
                 ) from error
     [made] = set(place.glob("*")) - before
     return {folder.name: folder for folder in made.iterdir()}
+
+
+@contextlib.contextmanager
+def _named_run() -> Iterator[None]:
+    """Give the run an id, as Kubeflow would."""
+    before = os.environ.get("SODA_RUN_ID")
+    os.environ["SODA_RUN_ID"] = f"local-{uuid.uuid4().hex}"
+    try:
+        yield
+    finally:
+        del os.environ["SODA_RUN_ID"]
+        if before is not None:
+            os.environ["SODA_RUN_ID"] = before
 
 
 @contextlib.contextmanager

@@ -1,10 +1,8 @@
 """What is declared in YAML for a run or a schedule -> what a cluster is sent."""
 
-import functools
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,15 @@ from pydantic import Field, field_validator, model_validator
 from soda import __version__
 from soda.config import Config, suggest
 from soda.errors import ConfigError
+from soda.kubernetes.resources import CpuPods, GpuPods
+from soda.recipe import load_recipe
 from soda.storage import BUCKETS, Place
 
-from .compile import PIPELINES, compile_pipeline, read_recipe
+from .compile import PIPELINES, compile_pipeline
+from .distill.graph import Shards
+from .distill.pipelines import Fixed
+from .form import DEFAULTS
+from .placement import Secrets
 
 __all__ = ["PipelineRunConfig", "PreparedRun", "prepare_run"]
 
@@ -36,11 +40,15 @@ class PipelineRunConfig(Config):
     """What a run and a schedule have in common: a pipeline and its arguments."""
 
     pipeline: str = Field(description="which pipeline")
-    recipe: str | None = Field(None, description="a recipe, relative to the file")
+    recipe: str = Field(description="a recipe, relative to the file")
     parameters: dict[str, Any] = Field({}, description="the pipeline's other parameters")
     store: str = Field("", description="where answers, checkpoints and artifacts lie")
     volume: bool = Field(False, description="the store is a folder on a volume, not gs:// or s3://")
+    claim: str = Field("soda-store", min_length=1, description="the volume's claim")
     nodes: bool = Field(False, description="train as a TrainJob on several nodes; needs a volume")
+    teacher_shards: int = Field(1, ge=1, description="pods that share the teacher's prompts")
+    snapshot_shards: int = Field(1, ge=1, description="pods that share the snapshot, a GPU each")
+    secrets: dict[str, str] = Field({}, description="names of Secrets, where they are others")
     pipeline_root: str | None = Field(None, description="where Kubeflow puts artifacts")
     caching: bool = Field(True, description="false: every step runs, whatever ran before")
 
@@ -67,6 +75,7 @@ class PreparedRun:
     version: str  # soda's version and the spec's digest: another spec is another version
     spec: str  # YAML
     parameters: Mapping[str, Any]
+    images: tuple[str, ...] = ()  # that preflight will look up; none if the run says so
 
 
 def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
@@ -79,36 +88,50 @@ def prepare_run(work: PipelineRunConfig, path: Path) -> PreparedRun:
     Raises:
         ConfigError: the recipe is wrong, or a parameter is unknown, missing or of another type.
     """
-    compiled = _compiled(work.pipeline, work.volume, work.nodes)
-    documents = list(yaml.load_all(compiled, Loader=yaml.CSafeLoader))
+    where = f"{path}: pipeline '{work.pipeline}'"
+    compiled = compile_pipeline(
+        work.pipeline,
+        load_recipe(path.parent / work.recipe),
+        fixed=Fixed(work.volume, work.nodes, work.claim, Secrets.parse(work.secrets)),
+        shards=Shards(work.teacher_shards, work.snapshot_shards),
+        defaults=_defaults(work, where),
+    )
+    documents = list(compiled.documents)
     if not work.caching:
         _turn_caching_off(documents[0])
-    declared = documents[0]["root"].get("inputDefinitions", {}).get("parameters", {})
-    parameters = read_recipe(path.parent / work.recipe, work.pipeline) if work.recipe else {}
-    if work.store:  # a parameter and no default: the version does not depend on it
-        parameters["store"] = work.store
-    for name, value in work.parameters.items():
-        if name in parameters:
-            raise ConfigError(
-                f"{path}: parameters.{name}: the file says it elsewhere; leave it out"
-            )
-        parameters[name] = value
-    _check(parameters, declared, f"{path}: pipeline '{work.pipeline}'")
+    declared = documents[0]["root"]["inputDefinitions"]["parameters"]
+    parameters = {"recipe": dict(compiled.recipe), **_defaults(work, where)}
+    _check(parameters, declared, where)
     return PreparedRun(
         pipeline=documents[0]["pipelineInfo"]["name"],
         version=_version(documents),
         spec=yaml.dump_all(documents, Dumper=yaml.CSafeDumper),
         parameters=parameters,
+        images=tuple(parameters.get("images", declared["images"]["defaultValue"])),
     )
 
 
-@functools.cache
-def _compiled(pipeline: str, volume: bool, nodes: bool) -> str:
-    """Return a pipeline's spec; a file may declare many schedules of one."""
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "pipeline.yaml"
-        compile_pipeline(pipeline, path, volume=volume, nodes=nodes)
-        return path.read_text(encoding="utf-8")
+def _defaults(work: PipelineRunConfig, where: str) -> dict[str, Any]:
+    """Return what the file says of the form's fields; what pods ask for is checked and whole.
+
+    Raises:
+        ConfigError: a parameter is the recipe or the store, or unknown.
+    """
+    found = dict(work.parameters)
+    for name in ("recipe", "store"):
+        if name in found:
+            raise ConfigError(
+                f"{where}: parameters.{name}: the file says it elsewhere; leave it out"
+            )
+    for name in found:
+        if name not in DEFAULTS:
+            raise ConfigError(f"{where} has no parameter '{name}'; {suggest(name, DEFAULTS)}")
+    for name, pods in (("gpus", GpuPods), ("pods", CpuPods)):
+        if isinstance(found.get(name), dict):
+            found[name] = pods.parse(found[name]).model_dump()
+    if work.store:
+        found["store"] = work.store
+    return found
 
 
 def _check(parameters: Mapping[str, Any], declared: Mapping[str, Any], where: str) -> None:

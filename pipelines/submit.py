@@ -1,6 +1,7 @@
 """Start a run on a cluster, from a file that says what and where."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import kfp_server_api
@@ -8,11 +9,16 @@ from pydantic import Field
 
 from soda.config import read_mapping
 from soda.errors import ConfigError
+from soda.kubernetes.api import OutOfReach
+from soda.kubernetes.image_registry import image_digest
 
+from .following import follow
 from .kfp_api import KfpServer, connect
 from .runs import PipelineRunConfig, PreparedRun, prepare_run
 
 __all__ = ["RunConfig", "add_arguments", "read_run", "run_command", "submit_run"]
+
+KUBEFLOW = "kubeflow"  # where runs are, if Kubeflow has one user
 
 
 class RunConfig(PipelineRunConfig):
@@ -29,10 +35,22 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
     command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
     command.add_argument("--dry-run", action="store_true", help="check and compile, send nothing")
+    command.add_argument(
+        "--watch", action="store_true", help="follow the run to its end; code 1 if it fails"
+    )
+    command.add_argument(
+        "--no-image-check",
+        action="store_true",
+        help="do not look the images up in their registries; nor does `images: []` in the file",
+    )
 
 
 def run_command(parsed: argparse.Namespace) -> int:
-    """Check everything, upload the version unless it is there, start a run, say where it is."""
+    """Check everything, upload the version unless it is there, start a run, say where it is.
+
+    Raises:
+        ClusterError: an image is not there, or the server refused.
+    """
     config = read_run(parsed.file)
     prepared = prepare_run(config, parsed.file)
     print(f"pipeline:   {prepared.pipeline} {prepared.version}")
@@ -42,11 +60,32 @@ def run_command(parsed: argparse.Namespace) -> int:
             print(f"  {name} = {value!r}")
         print("nothing was sent: --dry-run")
         return 0
+    if not parsed.no_image_check:
+        _look_up(prepared.images)
     server = connect(parsed.host, config.namespace)
     run = submit_run(server, config, prepared)
     print(f"run:        {run}")
-    print(f"link:       {server.client.link(run)}")
-    return 0
+    print(f"link:       {server.client.link(run)}", flush=True)
+    if not parsed.watch:
+        return 0
+    try:
+        return follow(server, run, server.namespace or KUBEFLOW)
+    except KeyboardInterrupt:
+        print("stopped watching; the run goes on")
+        return 130
+
+
+def _look_up(images: Iterable[str]) -> None:
+    """Refuse an image that no node could pull: its step would wait for ever, preflight's first.
+
+    Raises:
+        ClusterError: there is no such image.
+    """
+    for reference in images:
+        try:
+            image_digest(reference)
+        except OutOfReach as error:  # from here; a node may well reach it
+            print(f"image:      not looked up: {error}")
 
 
 def read_run(path: Path) -> RunConfig:

@@ -1,5 +1,6 @@
 """Every error soda raises on purpose. The command line prints one as one line and exits with 2."""
 
+import contextlib
 import sys
 
 __all__ = [
@@ -69,5 +70,6 @@ class RegistryError(SodaError):
 
 def refuse(error: SodaError) -> SystemExit:
     """Print a refusal as one line and return the exit to raise: code 2."""
-    print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # who would read it may be gone already
+        print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return SystemExit(2)

@@ -1,5 +1,6 @@
 """Run a stage as a process of its own would: under `accelerate launch` where there are devices."""
 
+import collections
 import contextlib
 import os
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
@@ -15,8 +17,10 @@ from typing import Any
 import yaml
 
 from soda.artifacts.artifact import Artifact, name_in_store
+from soda.artifacts.kinds import Registration
 from soda.errors import ArtifactError, ModelError, SodaError, refuse
 from soda.progress import say
+from soda.run_state import recording
 from soda.stage import Call, Locations, one_by_one, prepare
 from soda.storage import Location, Place
 from soda.training.run.interrupt import listen
@@ -41,18 +45,52 @@ _MEMORY_EVENTS = (
 )
 
 
-def _run(command: list[str]) -> int:
-    """Run a command and return its exit code; a SIGTERM that reaches this process goes on to it.
+class _Said:
+    """Passes on what a process prints on standard error, and keeps the line that says most."""
 
-    A cluster sends it to a pod's first process alone, and training needs it to save its state.
+    def __init__(self, process: "subprocess.Popen[str]"):
+        self._lines: collections.deque[str] = collections.deque(maxlen=200)
+        self._thread = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: Any) -> None:
+        with stream:
+            for line in stream:
+                self._lines.append(line.strip())
+                with contextlib.suppress(BrokenPipeError):
+                    sys.stderr.write(line)
+                    sys.stderr.flush()
+
+    def last_line(self) -> str:
+        """Return why it ended, as far as it said so: its refusal, or else its last line.
+
+        A refusal after which others went on talking is said again: it belongs at a log's end.
+        """
+        self._thread.join(timeout=5)
+        lines = [line for line in self._lines if line]
+        refusals = [line for line in lines if line.startswith("soda: ")]
+        if refusals and lines[-1] != refusals[-1]:
+            say(refusals[-1])
+        return (refusals or lines or [""])[-1].removeprefix("soda: ")
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Run a command; return its exit code, and the line in which it said why.
+
+    A SIGTERM that reaches this process goes on to it: a cluster sends it to a pod's first process
+    alone, and training needs it to save its state.
     """
-    with listen() as interrupt, subprocess.Popen(command) as process:
+    how: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    # Not `with Popen`: its end waits for whatever a killed process has left behind.
+    process = subprocess.Popen(command, **how)
+    said = _Said(process)
+    with listen() as interrupt:
         while not interrupt.came:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(timeout=0.5)
-                return code if code >= 0 else 128 - code
+                return code if code >= 0 else 128 - code, said.last_line()
         process.terminate()
-        return _TERMINATED if process.wait() else 0
+        return _TERMINATED if process.wait() else 0, said.last_line()
 
 
 def memory_kills(places: Iterable[Path] = _MEMORY_EVENTS) -> int | None:
@@ -124,14 +162,24 @@ def launch(
     _use_store(store)
     config = {**config, **{key: value for key, value in (overrides or {}).items() if value != ""}}
     try:
-        call = prepare(name, inputs=inputs, config=config, out=out)
-        made = call.reuse()
-        if made is not None:
+        with recording(name, store=_store(), out=out) as tell:
+            call = prepare(name, inputs=inputs, config=config, out=out)
+            made = call.reuse()
+            if made is None and name in _IN_PROCESSES:
+
+                def begin(halvings: int) -> int:
+                    code, line = _run_apart(call, config, inputs, out, processes, halvings)
+                    if code:
+                        tell(last_line=line)
+                    return code
+
+                restarting(begin)
+                made = call.stage.output.open(out)
+            elif made is None:
+                made = call.run()
+            if isinstance(made, Registration):
+                tell(**made.facts())
             return made
-        if call.stage.name not in _IN_PROCESSES:
-            return call.run()
-        restarting(lambda halvings: _run_apart(call, config, inputs, out, processes, halvings))
-        return call.stage.output.open(out)
     except SodaError as error:
         raise refuse(error) from None
 
@@ -143,8 +191,8 @@ def _run_apart(
     out: Location,
     processes: int,
     halvings: int,
-) -> int:
-    """Run a stage in processes of its own; return the exit code."""
+) -> tuple[int, str]:
+    """Run a stage in processes of its own; return the exit code, and the line that says why."""
     name, device = call.stage.name, {**(config.get("device") or {})}
     if halvings:
         config = {**config, "device": {**device, "halvings": halvings}}
@@ -189,14 +237,19 @@ def launch_on_nodes(
 
     _use_store(store)
     try:
-        call = prepare(name, inputs=inputs, config=config, out=out)
-        made = call.reuse()
-        if made is None:
-            run_job(job_of(call, store, Nodes(**where)))
+        with recording(name, store=_store(), out=out) as tell:
+            call = prepare(name, inputs=inputs, config=config, out=out)
             made = call.reuse()
-        if made is None:
-            raise ArtifactError(f"{store}: expected what the TrainJob made, found nothing there")
-        return made
+            if made is None:
+                job = job_of(call, store, Nodes(**where))
+                tell(trainjob=job["metadata"]["name"])
+                run_job(job, lambda: call.reuse() is not None)
+                made = call.reuse()
+            if made is None:
+                raise ArtifactError(
+                    f"{store}: expected what the TrainJob made, found nothing there"
+                )
+            return made
     except SodaError as error:
         raise refuse(error) from None
 
@@ -204,6 +257,10 @@ def launch_on_nodes(
 def _use_store(store: str) -> None:
     if store:
         os.environ["SODA_STORE"] = store
+
+
+def _store() -> str:
+    return os.environ.get("SODA_STORE", "")
 
 
 def place_in_store(made: Artifact) -> str:

@@ -3,6 +3,7 @@
 What runs a step in a process of its own reads its plain lines with `share_done`, to draw the bar.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -27,10 +28,13 @@ class _Lines:
 
     def write(self, text: str) -> None:
         if line := text.replace("\r", "").strip():
-            self.stream.write(line + "\n")
+            with contextlib.suppress(BrokenPipeError):
+                self.stream.write(line + "\n")
+                self.stream.flush()
 
     def flush(self) -> None:
-        self.stream.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.stream.flush()
 
 
 def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
@@ -56,9 +60,13 @@ def share_done(line: str) -> float | None:
 
 
 def say(text: str) -> None:
-    """Print one line for the person who watches, without breaking a bar."""
+    """Print one line for the person who watches, without breaking a bar.
+
+    Nobody may watch any more: a run that is cancelled loses what reads its lines first.
+    """
     if not _QUIET:
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
+        with contextlib.suppress(BrokenPipeError):
+            tqdm.write(text, file=sys.stderr)
+            sys.stderr.flush()

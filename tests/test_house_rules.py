@@ -25,7 +25,7 @@ LAYERS = [
     {"training"},
     {"student"},
     {"endpoint"},
-    {"artifacts"},
+    {"artifacts", "run_state"},
     {"dataset"},
     {"storage"},
     {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},

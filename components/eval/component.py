@@ -36,7 +36,7 @@ def eval(
         report: Every figure, and the answers side by side.
         page: The report as a page.
         summary: The report in a few lines.
-        metrics: The figures after training.
+        metrics: What runs are compared by - each figure before and after, and the change's ends.
         answers: Checkable answers, right and wrong; rows before training, columns after.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
 

@@ -11,19 +11,19 @@ __all__ = ["notify"]
 def notify(
     status: dsl.PipelineTaskFinalStatus,
     pipeline: str,
-    register_config: dict,
+    recipe: dict,
     store: str,
-    run: str,
     ui_url: str = "",
 ):
     """Send one message about a run's end, whatever it was, to the webhook in SODA_NOTIFY_URL.
 
+    How it ended, its steps have left in the store, under the run's id (SODA_RUN_ID).
+
     Args:
-        status: How the run ended.
+        status: How the run ended, as far as Kubeflow knows.
         pipeline: What ran.
-        register_config: Values of the stage register - the model's name and registry.
+        recipe: Values of every step; of register, the model's name and registry are told.
         store: Where runs keep what they share.
-        run: This run's id.
         ui_url: Address of Kubeflow's UI, for the link.
     """
     from soda.commands.notify import notify
@@ -32,8 +32,7 @@ def notify(
         pipeline,
         state=status.state,
         error=status.error_message,
-        register_config=register_config,
+        register_config=recipe.get("register", {}),
         store=store,
-        run=run,
         ui=ui_url,
     )

@@ -1,5 +1,7 @@
 """The checks before a run as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -9,70 +11,65 @@ __all__ = ["preflight"]
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def preflight(
-    prepare_prompts_config: dict,
-    import_student_config: dict,
-    teacher_gen_config: dict,
-    snapshot_config: dict,
-    pair_build_config: dict,
-    warm_up_config: dict,
-    train_config: dict,
-    eval_config: dict,
+    recipe: dict,
     store: str,
-    images: list,
     report: dsl.Output[dsl.Markdown],
-    register_config: dict = {},  # noqa: B006 - KFP reads it and never changes it
-    gpu_type: str = "nvidia.com/gpu",
-    gpu_count: int = 1,
-    gpu_nodes: int = 1,
-    gpu_node_selector: dict = {},  # noqa: B006
-    gpu_tolerations: list = [],  # noqa: B006
-    gpu_autoscaled: bool = False,
+    steps: list = [],  # noqa: B006 - KFP reads it and never changes it
+    images: list = [],  # noqa: B006
+    gpus: dict = {},  # noqa: B006
+    pods: dict = {},  # noqa: B006
+    nodes: int = 1,
+    train_runtime: str = "",
+) -> NamedTuple(
+    "Pods",
+    [
+        ("cpu", str),
+        ("memory", str),
+        ("gpu_type", str),
+        ("gpu_count", str),
+        ("gpu_cpu", str),
+        ("gpu_memory", str),
+        ("gpu_node_selector", dict),
+        ("gpu_tolerations", list),
+        ("gpu_affinity", dict),
+    ],
 ):
     """Fail in seconds rather than hours: teacher, student, store, GPUs, quota, images.
 
+    What it returns is what the pods of the following steps ask for, as KFP's driver reads it.
+
     Args:
-        prepare_prompts_config: Values of the stage prepare-prompts.
-        import_student_config: Values of the stage import-student.
-        teacher_gen_config: Values of the stage teacher-gen.
-        snapshot_config: Values of the stage snapshot.
-        pair_build_config: Values of the stage pair-build.
-        warm_up_config: Values of the warm-up, a training.
-        train_config: Values of the stage train.
-        eval_config: Values of the stage eval.
+        recipe: Values of every step, by its name; what follows a colon in a name tells two apart.
         store: Where journals, unfinished work and finished artifacts lie.
-        images: References that the steps will pull.
         report: What was found, and what to do about it.
-        register_config: Values of the stage register; empty if nothing is registered.
+        steps: The steps that there have to be.
+        images: References that the steps will pull; none are looked up if it is empty.
+        gpus: What pods with GPUs ask for, over the defaults.
+        pods: What pods without GPUs ask for, over the defaults.
+        nodes: Nodes for training.
+        train_runtime: The TrainingRuntime, if training is a TrainJob.
+
+    Returns:
+        cpu: CPUs of the pods without a GPU.
+        memory: Their memory.
         gpu_type: Resource name of the GPUs.
         gpu_count: GPUs for training.
-        gpu_nodes: Nodes for training.
-        gpu_node_selector: Labels of the nodes with GPUs.
-        gpu_tolerations: Taints of the nodes with GPUs that are tolerated.
-        gpu_autoscaled: Whether nodes with GPUs come only when they are asked for.
+        gpu_cpu: CPUs of the pods with GPUs.
+        gpu_memory: Their memory.
+        gpu_node_selector: Labels of their nodes.
+        gpu_tolerations: Taints that they tolerate.
+        gpu_affinity: Their node affinity.
     """
     from soda.commands.preflight import preflight_step
 
-    preflight_step(
-        {
-            "prepare-prompts": prepare_prompts_config,
-            "import-student": import_student_config,
-            "teacher-gen": teacher_gen_config,
-            "snapshot": snapshot_config,
-            "pair-build": pair_build_config,
-            "warm-up": warm_up_config,
-            "train": train_config,
-            "eval": eval_config,
-            "register": register_config,
-        },
+    return preflight_step(
+        recipe,
+        steps=steps,
         store=store,
         images=images,
-        gpus={
-            "type": gpu_type,
-            "count": gpu_count,
-            "nodes": gpu_nodes,
-            "node_selector": gpu_node_selector,
-            "tolerations": gpu_tolerations,
-        },
-        autoscaled=gpu_autoscaled,
+        gpus=gpus,
+        pods=pods,
+        nodes=nodes,
         report=report.path,
+        runtime=train_runtime,
     )

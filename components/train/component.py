@@ -14,8 +14,7 @@ def train(
     config: dict,
     student: dsl.Output[dsl.Model],
     store: str = "",
-    gpus: int = 1,
-    overrides: dict = {},  # noqa: B006 - KFP reads it and never changes it
+    gpus: str = "1",
 ):
     """Train a student in this pod, by the method of the config: sft, dpo or gad.
 
@@ -25,8 +24,7 @@ def train(
         config: Values of the stage train.
         student: The trained student.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
-        gpus: How many processes share the work, a GPU each.
-        overrides: Values over the config's, such as another method.
+        gpus: How many processes share the work, a GPU each; a text, as KFP's driver reads it.
     """
     from soda.launch import launch
 
@@ -34,9 +32,8 @@ def train(
         "train",
         inputs={"data": data.path, "model": model.path},
         config=config,
-        overrides=overrides,
         out=student.path,
         store=store,
-        processes=gpus,
+        processes=int(gpus),
     )
     student.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -17,13 +17,16 @@ def train_job(
     image: str,
     nodes: int = 2,
     gpu_type: str = "nvidia.com/gpu",
-    gpu_count: int = 8,
+    gpu_count: str = "8",
     cpu: str = "16",
     memory: str = "64Gi",
     queue: str = "",
     runtime: str = "soda-torch",
     node_selector: dict = {},  # noqa: B006 - KFP reads it and never changes it
     tolerations: list = [],  # noqa: B006
+    affinity: dict = {},  # noqa: B006
+    claim: str = "",
+    pull_secret: str = "",
 ):
     """Train a student on several nodes, as a TrainJob of the Kubeflow Trainer v2.
 
@@ -39,13 +42,16 @@ def train_job(
         image: Reference of the image that the nodes run.
         nodes: How many nodes.
         gpu_type: Resource name of the GPUs.
-        gpu_count: GPUs of each node.
+        gpu_count: GPUs of each node; a text, as KFP's driver reads it.
         cpu: CPUs of each node.
         memory: Memory of each node.
         queue: Local queue of Kueue; empty for none.
         runtime: The TrainingRuntime of the namespace, which mounts the volume.
         node_selector: Labels of the nodes.
         tolerations: Taints of the nodes that are tolerated.
+        affinity: Affinity to nodes, as Kubernetes writes it.
+        claim: The volume's PersistentVolumeClaim; empty for the runtime's.
+        pull_secret: Secret for pulling the image; empty for the runtime's.
     """
     from soda.launch import launch_on_nodes
 
@@ -58,12 +64,15 @@ def train_job(
         image=image,
         nodes=nodes,
         gpu_type=gpu_type,
-        gpu_count=gpu_count,
+        gpu_count=int(gpu_count),
         cpu=cpu,
         memory=memory,
         queue=queue,
         runtime=runtime,
         node_selector=node_selector,
         tolerations=tolerations,
+        affinity=affinity,
+        claim=claim,
+        pull_secret=pull_secret,
     )
     student.metadata.update(digest=made.digest, rows=made.manifest.rows)

@@ -14,19 +14,18 @@ def watch(
     teacher_gen_config: dict,
     register_config: dict,
     store: str,
-    run: str,
     report: dsl.Output[dsl.Markdown],
     force: bool = False,
 ) -> NamedTuple("Watched", [("Output", str), ("identity", str)]):
     """Say whether the teacher is new, changed or unchanged beside the champion's.
 
-    A few requests and no GPU. Of two runs that find the same teacher, one is told that it is new.
+    A few requests and no GPU. Of two runs that find the same teacher, one is told that it is new:
+    which run this is, the environment says (SODA_RUN_ID).
 
     Args:
         teacher_gen_config: Values of the stage teacher-gen.
         register_config: Values of the stage register - the model's name and registry.
         store: Where runs keep what they share.
-        run: This run's id.
         report: What was found, and the evidence.
         force: Take the teacher as changed whatever is found.
 
@@ -40,7 +39,6 @@ def watch(
         teacher_gen_config,
         register_config,
         store=store,
-        run=run,
         force=force,
         report=report.path,
     )

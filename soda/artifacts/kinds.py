@@ -122,6 +122,7 @@ class Report(Artifact):
     FIGURES, CHARTS = "report.json", "charts.json"
     TABLE, PAGE = "report.md", "report.html"
     SAMPLES = "samples.jsonl"
+    SCORES = "scores.json"
 
     def figures(self) -> dict[str, Any]:
         """Read the figures: by name of the metric, before, after and change."""
@@ -143,14 +144,28 @@ class Report(Artifact):
         charts: list[dict[str, Any]] = json.loads((self.path / self.CHARTS).read_bytes())
         return charts
 
+    def scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Read every score: by model (before, warmed, after), metric, and prompt or pair."""
+        scores: dict[str, dict[str, dict[str, float]]] = json.loads(
+            (self.path / self.SCORES).read_bytes()
+        )
+        return scores
+
     def log(self, name: str) -> Any:
         """Read what is no part of the result, `teacher` (a fingerprint) or `cost`; None without."""
         path = self.path / LOGS / f"{name}.json"
         return json.loads(path.read_bytes()) if path.is_file() else None
 
     def numbers(self) -> dict[str, float]:
-        """Return the figures after training by the name of their metric."""
-        return {key: metric["after"]["mean"] for key, metric in self.figures()["metrics"].items()}
+        """Return what runs are compared by: of each metric before, after, and the change's ends.
+
+        `rouge_l`, `rouge_l_before`, and the 95 % interval `rouge_l_change_low`, `..._high`.
+        """
+        found: dict[str, float] = {}
+        for key, metric in self.figures()["metrics"].items():
+            found |= {key: metric["after"]["mean"], f"{key}_before": metric["before"]["mean"]}
+            found |= {f"{key}_change_{end}": metric["change"][end] for end in ("low", "high")}
+        return found
 
     def answers_right(self) -> list[list[int]]:
         """Count checkable answers: rows right and wrong before, columns right and wrong after."""
@@ -173,6 +188,15 @@ class Registration(Artifact):
         """Read the registration."""
         facts: dict[str, Any] = json.loads((self.path / self.FILE).read_bytes())
         return facts
+
+    def numbers(self) -> dict[str, float]:
+        """Return what runs are compared by: the version, whether it is the champion, failures."""
+        facts = self.facts()
+        return {
+            "version": float(facts["version"]),
+            "champion": float(facts["champion"]),
+            "failed_checks": float(len(facts["failed_checks"])),
+        }
 
 
 class Comparison(Artifact):

@@ -14,10 +14,12 @@ from soda import storage
 from soda.config import Config
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
-from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from soda.kubernetes.image_registry import image_digest
+from soda.kubernetes.resources import CpuPods, GpuPods, Texts, texts_of
 from soda.progress import say
-from soda.recipe import STEPS, Recipe, load_recipe, parse_step
+from soda.recipe import STEPS, Recipe, check_recipe, load_recipe, parse_step
+from soda.run_state import recording
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _TRAINJOBS = [("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "delete")]
+_TRAINJOBS += [("", "pods", "list"), ("", "pods/log", "get"), ("", "events", "list")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +63,30 @@ def preflight(
     images: list[str] | None = None,
     gpus: Gpus | None = None,
     autoscaled: bool = False,
+    runtime: str = "",
 ) -> list[Check]:
     """Look at everything a run needs; nothing is raised.
 
     Args:
-        recipe: a step's raw values by its name; a step that is left out is not looked at.
+        recipe: raw values; a step that is left out is not looked at. Of a compiled pipeline, the
+            values of every step by its name, in which a label may follow: `train: gad`.
         store: where runs keep what they share; "": not looked at.
         images: references that the pods will pull.
         gpus: what training asks for.
         autoscaled: the cluster makes GPU nodes when they are asked for, so none may be there now.
+        runtime: the TrainingRuntime, if training is a TrainJob.
     """
     configs: dict[str, Config] = {}
     gpus = gpus or Gpus()
     found = [_of_recipe(recipe, configs)]
-    teacher, student = configs.get("teacher-gen"), configs.get("import-student")
-    if isinstance(teacher, TeacherGenConfig):
-        found.append(_check("teacher", lambda: _teacher(teacher), _FIXES["teacher"]))
-    if isinstance(student, ImportStudentConfig):
-        found.append(_check("student", lambda: look_at_source(student), _FIXES["student"]))
+    for name, config in configs.items():
+        label = name.partition(":")[1] + name.partition(":")[2]  # of a source of rejects
+        if isinstance(config, TeacherGenConfig):
+            look = functools.partial(_teacher, config)
+            found.append(_check(f"teacher{label}", look, _FIXES["teacher"]))
+        if isinstance(config, ImportStudentConfig):
+            look = functools.partial(look_at_source, config)
+            found.append(_check(f"student{label}", look, _FIXES["student"]))
     trainings = [each for each in configs.values() if isinstance(each, TrainConfig)]
     if trainings:
         look = functools.partial(_processes, trainings, gpus)
@@ -91,17 +100,19 @@ def preflight(
         _check(f"image {reference}", functools.partial(_image, reference), _FIXES["image"])
         for reference in images or []
     ]
-    return found + list(_of_cluster(gpus, autoscaled))
+    return found + list(_of_cluster(gpus, autoscaled, runtime))
 
 
 _FIXES = {
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
-    "processes": "set gpu_count to 1, and train_nodes too",
-    "store": "name a place where this service account may create objects",
+    "processes": "set gpus.count to 1, and train_nodes too",
+    "store": "name a place where this service account may create objects; the root of a volume has "
+    "to belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
     "image": "push the image, or compile with the reference that you have pushed",
-    "gpus": "set gpu_type, gpu_count, gpu_node_selector and gpu_tolerations to a pool you have; "
-    "gpu_autoscaled, if the pool begins empty",
+    "gpus": "set type, count, node_selector and tolerations of gpus to a pool that you have; "
+    "autoscaled, if the pool begins empty",
+    "runtime": "apply manifests/components/trainer here, or name another in train_runtime",
     "quota": "ask for less, or have the quota raised",
     "permissions": "apply manifests/, and start the run as the service account soda-runner",
 }
@@ -118,11 +129,18 @@ def _check(name: str, look: Callable[[], str], fix: str) -> Check:
 
 def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
     problems = []
-    for name in filter(recipe.__contains__, STEPS):
+    for name in recipe:
+        step, _, label = name.partition(":")
+        if step not in STEPS:
+            continue
         try:
-            configs[name] = parse_step(recipe, name)
+            configs[name] = parse_step({**recipe, step: recipe[name]}, step)
         except SodaError as error:
-            problems.append(str(error))
+            problems.append(f"{error} ({label.strip()})" if label else str(error))
+    try:
+        check_recipe({key: each for key, each in recipe.items() if key.partition(":")[0] == key})
+    except SodaError as error:
+        problems += [str(error)] * (not problems)
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
     return Check("recipe", "ok", f"{len(configs)} steps")
@@ -186,7 +204,7 @@ def _image(reference: str) -> str:
     return found
 
 
-def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
+def _of_cluster(gpus: Gpus, autoscaled: bool, runtime: str) -> Iterator[Check]:
     connected = connect()
     if connected is None:
         yield Check("cluster", "skipped", "this is no pod of a cluster")
@@ -196,13 +214,16 @@ def _of_cluster(gpus: Gpus, autoscaled: bool) -> Iterator[Check]:
     if nodes.outcome == "failed" and autoscaled:
         nodes = Check(nodes.name, "warning", nodes.found, "the autoscaler has to add them")
     yield nodes
+    if runtime:
+        look = functools.partial(training_runtime, api, namespace, runtime)
+        yield _check("training runtime", look, _FIXES["runtime"])
     wants = {
         f"{kind}{gpus.type}": str(gpus.count * gpus.nodes) for kind in ("requests.", "limits.")
     }
     yield _check("quota", lambda: quota(api, namespace, wants), _FIXES["quota"])
-    needs = _TRAINJOBS if gpus.nodes > 1 else []
-    needs = [*needs, ("", "pods", "get"), ("argoproj.io", "workflowtaskresults", "create")]
-    look = lambda: allowed(api, namespace, needs)  # noqa: E731
+    needs = [*(_TRAINJOBS if runtime else []), ("", "pods", "get")]
+    needs += [("argoproj.io", "workflowtaskresults", "create"), ("argoproj.io", "workflows", "get")]
+    look = functools.partial(allowed, api, namespace, needs)
     yield _check("permissions", look, _FIXES["permissions"])
 
 
@@ -223,7 +244,11 @@ def refuse_failures(found: list[Check]) -> None:
     Raises:
         ConfigError: it names every one that did.
     """
-    failed = [f"{each.name}: {each.found}" for each in found if each.outcome == "failed"]
+    failed = [
+        f"{each.name}: {each.found} (what to do: {each.fix})"
+        for each in found
+        if each.outcome == "failed"
+    ]
     if failed:
         raise ConfigError(f"preflight: {len(failed)} of {len(found)} failed: {'; '.join(failed)}")
 
@@ -231,29 +256,61 @@ def refuse_failures(found: list[Check]) -> None:
 def preflight_step(
     recipe: Recipe,
     *,
+    steps: list[str],
     store: str,
     images: list[str],
-    autoscaled: bool,
     gpus: Mapping[str, Any],
+    pods: Mapping[str, Any],
+    nodes: int,
     report: str,
-) -> None:
+    runtime: str = "",
+) -> Texts:
     """Make the checks as a pipeline's first step: the table goes into the log and the report.
+
+    Args:
+        recipe: the values of every step.
+        steps: which steps there have to be.
+        store: where runs keep what they share.
+        images: references that the pods will pull.
+        gpus: what pods with GPUs ask for, over the defaults.
+        pods: what pods without GPUs ask for, over the defaults.
+        nodes: for training.
+        report: the file for the table.
+        runtime: the TrainingRuntime, if training is a TrainJob.
+
+    Returns what the driver reads of gpus and pods.
 
     Raises:
         SystemExit: a check failed (code 2).
     """
-    recipe = {name: values for name, values in recipe.items() if values or name != "register"}
-    wanted = Gpus(**{**gpus, "count": int(gpus["count"]), "nodes": int(gpus["nodes"])})
-    found = preflight(recipe, store=store, images=images, gpus=wanted, autoscaled=autoscaled)
-    Path(report).write_text(render(found), encoding="utf-8")
-    for each in found:
-        say(f"preflight: {each.outcome}: {each.name}: {each.found}")
-        if each.outcome in ("failed", "warning"):
-            say(f"preflight:     what to do: {each.fix}")
     try:
-        refuse_failures(found)
+        with recording("preflight", store=store, out=report):
+            with_gpus, without = GpuPods.parse(gpus), CpuPods.parse(pods)
+            if missing := [step for step in steps if step not in recipe]:
+                raise ConfigError(f"recipe: expected values for {', '.join(missing)}, found none")
+            found = preflight(
+                recipe,
+                store=store,
+                images=images,
+                gpus=Gpus(
+                    with_gpus.type,
+                    with_gpus.count,
+                    int(nodes),
+                    with_gpus.node_selector,
+                    with_gpus.tolerations,
+                ),
+                autoscaled=with_gpus.autoscaled,
+                runtime=runtime,
+            )
+            Path(report).write_text(render(found), encoding="utf-8")
+            for each in found:
+                say(f"preflight: {each.outcome}: {each.name}: {each.found}")
+                if each.outcome in ("failed", "warning"):
+                    say(f"preflight:     what to do: {each.fix}")
+            refuse_failures(found)
     except SodaError as error:
         raise refuse(error) from None
+    return texts_of(without, with_gpus)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from soda.progress import say
 from soda.recipe import load_recipe
 from soda.registry.registry import Registry
 from soda.rows import digest
+from soda.run_state import recording, run_id
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.storage import Place
@@ -173,7 +174,6 @@ def watch_step(
     register_config: Mapping[str, Any],
     *,
     store: str,
-    run: str,
     force: bool,
     report: str,
 ) -> tuple[str, str]:
@@ -185,17 +185,19 @@ def watch_step(
         SystemExit: the teacher cannot be looked at (code 2).
     """
     try:
-        found = watch(
-            TeacherGenConfig.parse(teacher_gen_config),
-            RegisterConfig.parse(register_config),
-            store=store,
-            run=run,
-            force=force,
-        )
+        with recording("watch", store=store, out=report) as tell:
+            found = watch(
+                TeacherGenConfig.parse(teacher_gen_config),
+                RegisterConfig.parse(register_config),
+                store=store,
+                run=run_id(),
+                force=force,
+            )
+            tell(outcome=found.outcome, evidence=found.evidence)
     except SodaError as error:
         raise refuse(error) from None
     Path(report).write_text(found.markdown(), encoding="utf-8")
-    for line in [found.outcome, *found.evidence]:
+    for line in [*found.evidence, f"the teacher is {found.outcome}"]:
         say(f"watch: {line}")
     return "unchanged" if found.outcome == "unclear" else found.outcome, found.identity
 

@@ -114,15 +114,16 @@ def judge_pairs(
         ", ".join(sorted(protocols)),
         biases,
         verdicts,
-        _drops(asked.name, verdicts),
+        _drops(asked.name, verdicts, judge is not None),
     )
 
 
-def _drops(judge: str, verdicts: list[Verdict]) -> dict[str, tuple[str, str]]:
+def _drops(judge: str, verdicts: list[Verdict], sees_quality: bool) -> dict[str, tuple[str, str]]:
+    """Return what to drop; a verifier does not see which of two right answers is the better one."""
     inverted = ("inverted", f"{judge} prefers the rejected answer in every order")
     equal = ("judged_equal", f"{judge} prefers neither answer in any order")
     drops = dict.fromkeys(inverted_pairs(verdicts).ids, inverted)
-    return drops | dict.fromkeys(equal_pairs(verdicts), equal)
+    return drops | dict.fromkeys(equal_pairs(verdicts) if sees_quality else (), equal)
 
 
 def _kept(verdicts: Iterable[Verdict], into: list[Verdict]) -> Iterator[Verdict]:

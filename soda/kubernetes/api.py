@@ -1,4 +1,4 @@
-"""The Kubernetes API from inside of a pod: its client, and every call of it."""
+"""The Kubernetes API: its client, from inside of a pod or by a kubeconfig, and every call of it."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 from soda.errors import ClusterError
 
-__all__ = ["OutOfReach", "ask", "connect"]
+__all__ = ["OutOfReach", "ask", "connect", "connect_from_here"]
 
 _TIMEOUT_SECONDS = 20
 
@@ -30,6 +30,20 @@ def connect() -> tuple[Any, str] | None:
         return None
     namespace = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
     return client.ApiClient(configuration), namespace.read_text(encoding="utf-8").strip()
+
+
+def connect_from_here() -> Any | None:
+    """Return a Kubernetes API client, in a pod or with the kubeconfig; None where there is none."""
+    if (connected := connect()) is not None:
+        return connected[0]
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        config.load_kube_config(client_configuration=configuration)
+    except config.ConfigException:
+        return None
+    return client.ApiClient(configuration)
 
 
 def ask(call: Any, *arguments: Any, none_for: int = 0, **named: Any) -> Any:

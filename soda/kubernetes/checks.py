@@ -1,4 +1,4 @@
-"""What a run needs of the cluster it is in: GPUs, quota, permissions."""
+"""What a run needs of the cluster it is in: GPUs, a runtime for training, quota, permissions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 from soda.errors import ClusterError
 from soda.kubernetes.api import ask
 
-__all__ = ["Gpus", "allowed", "gpu_nodes", "quota"]
+__all__ = ["Gpus", "allowed", "gpu_nodes", "quota", "training_runtime"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Gpus:
 
 
 def gpu_nodes(api: Any, wanted: Gpus) -> str:
-    """Find the nodes that a pod of training can run on.
+    """Count the pods of training that the nodes have room for; one node may take several.
 
     Raises:
-        ClusterError: there are too few; what the nearest ones lack is said.
+        ClusterError: they are too few; what the nearest nodes lack is said.
     """
     from kubernetes import client
 
-    found, tainted, small = [], [], []
+    room, tainted, small = 0, [], []
     selector = ",".join(f"{key}={value}" for key, value in wanted.node_selector.items())
     nodes = ask(client.CoreV1Api(api).list_node, label_selector=selector).items
     for node in nodes:
@@ -40,16 +40,17 @@ def gpu_nodes(api: Any, wanted: Gpus) -> str:
         elif taint := _repelled(node.spec.taints or [], wanted.tolerations):
             tainted.append(taint)
         else:
-            found.append(node.metadata.name)
-    if len(found) >= wanted.nodes:
-        return f"{len(found)} nodes have {wanted.count} {wanted.type}"
+            room += count // wanted.count
+    each = f"{wanted.count} {wanted.type}"
+    if room >= wanted.nodes:
+        return f"room for {room} pods with {each}"
     reasons = [f"{len(nodes)} nodes match the selector '{selector}'"] if selector else []
     if small:
-        reasons.append(f"{len(small)} have fewer than {wanted.count} {wanted.type}")
+        reasons.append(f"{len(small)} have fewer than {each}")
     if tainted:
         reasons.append(f"{len(tainted)} have a taint that is not tolerated: {tainted[0]}")
     raise ClusterError(
-        f"expected {wanted.nodes} nodes with {wanted.count} {wanted.type}, found {len(found)}"
+        f"expected room for {wanted.nodes} pods with {each}, found it for {room}"
         + (f" ({'; '.join(reasons)})" if reasons else "")
     )
 
@@ -73,6 +74,21 @@ def _repelled(taints: list[Any], tolerations: Iterable[Mapping[str, Any]]) -> st
         ):
             return f"{taint.key}={taint.value or ''}:{taint.effect}"
     return ""
+
+
+def training_runtime(api: Any, namespace: str, name: str) -> str:
+    """Look whether the Kubeflow Trainer is there, and the runtime that a TrainJob names.
+
+    Raises:
+        ClusterError: it is not.
+    """
+    from kubernetes import client
+
+    get = client.CustomObjectsApi(api).get_namespaced_custom_object
+    place = ("trainer.kubeflow.org", "v1alpha1", namespace, "trainingruntimes")
+    if ask(get, *place, name, none_for=404) is None:
+        raise ClusterError(f"expected the TrainingRuntime '{name}' in {namespace}, found none")
+    return f"'{name}' is there"
 
 
 def quota(api: Any, namespace: str, wants: Mapping[str, str]) -> str:

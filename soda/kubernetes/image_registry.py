@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 
 from soda.errors import ClusterError
+from soda.kubernetes.api import OutOfReach
 
 __all__ = ["image_digest"]
 
@@ -26,7 +27,8 @@ def image_digest(reference: str) -> str | None:
     Returns: its digest; None where the registry wants credentials, which only nodes have.
 
     Raises:
-        ClusterError: there is no such image, or no such registry.
+        ClusterError: there is no such image.
+        OutOfReach: the registry does not answer from here.
     """
     host, repository, version = _parts(reference)
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
@@ -50,7 +52,7 @@ def image_digest(reference: str) -> str | None:
                 return None
         except _NO_ANSWER as error:
             problem = " ".join(str(error).split())
-            raise ClusterError(f"{reference}: the registry cannot be reached: {problem}") from error
+            raise OutOfReach(f"{reference}: the registry cannot be reached: {problem}") from error
     return None
 
 

@@ -1,42 +1,48 @@
 """Put several trainings side by side: what each gained, and what it took."""
 
 import json
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field
 
 from soda.artifacts.kinds import Comparison, Report
 from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import ConfigError, DataError
 from soda.evaluation.comparison import render_comparison
+from soda.statistics.bootstrap import resample
 from soda.storage import Place
 
 __all__ = ["CompareConfig", "compare"]
 
 _SAME = ("split", "prompts", "teacher")  # of what is compared
 _MEASURED = {"teacher": "teacher answers", "pairs": "pairs"}  # by input of eval
-_UNKNOWN = {"train_seconds": 0.0, "peak_memory_gib": 0.0}
+_COSTS = {"train_seconds": "training, seconds", "peak_memory_gib": "peak memory, GiB"}
+_YARDSTICK = "soda"
+
+Reports = dict[str, list[Report]]  # a variant's, one for each of its seeds
 
 
 class CompareConfig(Config):
     """What the trainings are called."""
 
     names: list[str] = Field(
-        min_length=1, description="a name for each report, in order; the first is the yardstick"
+        min_length=1,
+        description="a name for each report, in order; the same name again is another seed. The "
+        "yardstick is soda, if there is one, and else the first",
     )
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        if len(set(self.names)) < len(self.names) or "" in self.names:
-            raise ValueError(f"expected names that differ, found {', '.join(self.names)}")
-        return self
+    bootstrap_samples: int = Field(2000, ge=100)
+    seed: int = 0
 
 
 def compare(*, reports: list[Report], config: CompareConfig, out: Place) -> Comparison:
-    """Compare trainings of one base student on the same held-out prompts.
+    """Compare variants of one recipe on the same held-out prompts, over seeds.
 
-    Costs are given as multiples of the first training's.
+    For each metric and variant: the mean, the change from the base student, and the difference to
+    the yardstick, paired by prompt and by place among the seeds. Intervals (95 %) are over prompts
+    (bootstrap) and seeds (Student's t) at once; with one seed, over prompts alone. Time and memory
+    are means over seeds, and multiples of the yardstick's.
 
     Raises:
         ConfigError: there are more or fewer names than reports.
@@ -48,34 +54,41 @@ def compare(*, reports: list[Report], config: CompareConfig, out: Place) -> Comp
             f"compare.names: expected a name for each of {len(reports)} reports, "
             f"found {len(config.names)}"
         )
-    named = dict(zip(config.names, reports, strict=True))
-    first = config.names[0]
-    figures = {name: report.figures() for name, report in named.items()}
-    shared = _measured(named[first])
-    for name, report in named.items():
+    _refuse_others(reports, config.names)
+    variants: Reports = {}
+    for name, report in zip(config.names, reports, strict=True):
+        variants.setdefault(name, []).append(report)
+    yardstick = _YARDSTICK if _YARDSTICK in variants else config.names[0]
+    figures = reports[0].figures()
+    found = {
+        "names": list(variants),
+        "seeds": {name: len(each) for name, each in variants.items()},
+        "yardstick": yardstick,
+        "split": figures["split"],
+        "prompts": figures["prompts"],
+        "teacher": figures["teacher"]["model"],
+        "rows": [_row(key, variants, yardstick, config) for key in figures["metrics"]],
+    }
+    with Comparison.create(out, config=config, inputs={"reports": reports}) as writer:
+        text = json.dumps(found, indent=2)
+        (writer.path / "comparison.json").write_text(text, encoding="utf-8")
+        (writer.path / LOGS).mkdir()
+        for name, text in render_comparison(
+            {**found, "costs": _costs(variants, yardstick)}
+        ).items():
+            (writer.path / LOGS / name).write_text(text, encoding="utf-8")
+    return Comparison.open(out)
+
+
+def _refuse_others(reports: list[Report], names: list[str]) -> None:
+    shared = _measured(reports[0])
+    for name, report in zip(names, reports, strict=True):
         for key, found in _measured(report).items():
             if found != shared[key]:
                 raise DataError(
                     f"compare: expected reports of the same {key}, found {found!r} of {name} "
-                    f"and {shared[key]!r} of {first}"
+                    f"and {shared[key]!r} of {names[0]}"
                 )
-    rows = _rows(figures)
-    with Comparison.create(out, config=config, inputs={"reports": reports}) as writer:
-        text = json.dumps({"names": config.names, "rows": rows}, indent=2)
-        (writer.path / "comparison.json").write_text(text, encoding="utf-8")
-        costs = {name: report.log("cost") or _UNKNOWN for name, report in named.items()}
-        page = {
-            "names": config.names,
-            "rows": rows,
-            "costs": _costs(costs),
-            "prompts": figures[first]["prompts"],
-            "split": figures[first]["split"],
-            "teacher": figures[first]["teacher"]["model"],
-        }
-        (writer.path / LOGS).mkdir()
-        for name, text in render_comparison(page).items():
-            (writer.path / LOGS / name).write_text(text, encoding="utf-8")
-    return Comparison.open(out)
 
 
 def _measured(report: Report) -> dict[str, Any]:
@@ -89,34 +102,48 @@ def _measured(report: Report) -> dict[str, Any]:
     }
 
 
-def _rows(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row a metric: the base's figure, and each training's with its change."""
-    rows = []
-    for key, metric in next(iter(figures.values()))["metrics"].items():
-        trained = {}
-        for name, found in figures.items():
-            mine = found["metrics"][key]
-            trained[name] = {"mean": mine["after"]["mean"], **_interval(mine["change"])}
-        base = metric["before"]["mean"]
-        rows.append({"metric": key, "label": metric["label"], "base": base, "trained": trained})
-    return rows
-
-
-def _interval(change: dict[str, float]) -> dict[str, float]:
-    return {key: change[key] for key in ("low", "high")}
-
-
-def _costs(costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """Return time and memory of each training, and how many times the first's it is."""
-    labels = {"train_seconds": "training, seconds", "peak_memory_gib": "peak memory, GiB"}
-    first = next(iter(costs.values()))
-    return [
-        {
-            "label": label,
-            "trained": {
-                name: {"value": cost[key], "ratio": cost[key] / (first[key] or 1)}
-                for name, cost in costs.items()
-            },
+def _row(metric: str, variants: Reports, yardstick: str, config: CompareConfig) -> dict[str, Any]:
+    """Return a metric's figures: the base's, and each variant's with its change and difference."""
+    first = variants[yardstick][0]
+    facts, base = first.figures()["metrics"][metric], first.scores()["before"][metric]
+    after = {
+        name: np.array([[report.scores()["after"][metric][key] for key in base] for report in each])
+        for name, each in variants.items()
+    }
+    before = np.array(list(base.values()))
+    trained = {}
+    for name, scores in after.items():
+        trained[name] = {
+            "mean": float(scores.mean()),
+            "change": _estimate(scores - before, config),
+            "beside": None,
         }
-        for key, label in labels.items()
-    ]
+        if name != yardstick and scores.shape == after[yardstick].shape:
+            trained[name]["beside"] = _estimate(scores - after[yardstick], config)
+    return {
+        "metric": metric,
+        "label": facts["label"],
+        "better": facts["better"],
+        "base": float(before.mean()),
+        "trained": trained,
+    }
+
+
+def _estimate(paired: Any, config: CompareConfig) -> dict[str, float]:
+    """Return a mean of paired differences, seeds x prompts, with its interval."""
+    found = resample(paired, samples=config.bootstrap_samples, seed=config.seed)
+    return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def _costs(variants: Reports, yardstick: str) -> list[dict[str, Any]]:
+    """Return time and memory of each variant, and how many times the yardstick's it is."""
+    rows = []
+    for key, label in _COSTS.items():
+        means = {
+            name: float(np.mean([(each.log("cost") or {}).get(key, 0.0) for each in reports]))
+            for name, reports in variants.items()
+        }
+        of = means[yardstick] or 1
+        trained = {name: {"value": mean, "ratio": mean / of} for name, mean in means.items()}
+        rows.append({"label": label, "trained": trained})
+    return rows

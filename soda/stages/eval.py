@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from soda import storage
+from soda.artifacts.intermediate import Intermediate
+from soda.artifacts.keys import code_digest, module_of
 from soda.artifacts.kinds import Model, Pairs, Report, Responses
 from soda.artifacts.writer import LOGS, Writer
 from soda.audit.funnel import Funnel, build_funnel
@@ -20,7 +21,7 @@ from soda.evaluation.regressions import find_regressions
 from soda.evaluation.report import draw_charts, render_html, render_markdown
 from soda.expected import is_right
 from soda.progress import progress, say
-from soda.rows import Pair, Response
+from soda.rows import Pair, Response, digest
 from soda.slices import slices_of
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
@@ -84,7 +85,9 @@ def eval(  # noqa: A001 - a stage's function has its name
         del models["warmed"]
     with Report.create(out, config=config, inputs=inputs) as writer:
         measured = {
-            name: _measure(writer, name, each, rows, held_out, config)
+            name: _measure(
+                _kept(out, each, rows, pairs, config), name, each, rows, held_out, config
+            )
             for name, each in models.items()
         }
         for key, error in refused.items():
@@ -101,6 +104,10 @@ def eval(  # noqa: A001 - a stage's function has its name
         samples = [_sample(row, measured) for row in rows]
         curves = [_curve(each) for name, each in models.items() if name != "before"]
         _write(writer, figures, samples, curves)
+        scores = {
+            name: {metric: found[metric] for metric in METRICS} for name, found in measured.items()
+        }
+        (writer.path / Report.SCORES).write_text(json.dumps(scores), encoding="utf-8")
         _write_logs(writer, teacher, curves)
     return Report.open(out)
 
@@ -122,21 +129,36 @@ def _scorable(
     return taken, refused
 
 
+def _kept(
+    out: Place, model: Model, rows: list[Response], pairs: Pairs, config: EvalConfig
+) -> Intermediate:
+    """Return the place of one model's measurement, which does not depend on the others."""
+    key = {
+        "code": code_digest(module_of("eval")),
+        "model": model.digest,
+        "rows": [row.to_json() for row in rows],
+        "pairs": pairs.digest,
+        "config": config.deciding(),
+    }
+    return Intermediate.in_store(out, "measurements", digest(key))
+
+
 def _measure(
-    writer: Writer,
+    kept: Intermediate,
     name: str,
     model: Model,
     rows: list[Response],
     pairs: list[Pair],
     config: EvalConfig,
 ) -> Measurement:
-    """Measure one model; what an earlier try measured is read from the work folder."""
-    kept = writer.work / f"{name}.json"
-    if kept.is_file():
-        found: Measurement = json.loads(kept.read_bytes())
-        return found
+    """Measure one model; what an earlier try or another comparison measured is read."""
     from soda.student.generate import load_model
 
+    data = kept.read("measured.json")
+    if data is not None:
+        say(f"eval: {name}: measured before")
+        found: Measurement = json.loads(data)
+        return found
     chat = ChatFormat.load(model.path)
     loaded = load_model(model.path)
     measured = _answers(loaded, chat, rows, config, name)
@@ -149,8 +171,7 @@ def _measure(
         limit=config.lm_eval_limit,
         batch_size=config.batch_size,
     )
-    storage.write_atomically(kept, json.dumps(measured).encode())
-    writer.push()
+    kept.write("measured.json", json.dumps(measured).encode())
     return measured
 
 

@@ -1,6 +1,8 @@
 """Let a judge compare the trained student with the base, the champion and other students."""
 
+import contextlib
 import json
+import shutil
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,7 +14,7 @@ from soda.config import Config
 from soda.endpoint.budget import Price
 from soda.endpoint.job import Rules
 from soda.endpoint.limits import Limits
-from soda.errors import DataError
+from soda.errors import DataError, StorageError
 from soda.evaluation.metrics import MODELS
 from soda.evaluation.report import render_html, render_markdown
 from soda.judging.judges import same_family
@@ -55,7 +57,9 @@ class JudgeConfig(Config):
 
     def pin(self) -> Self:
         """Write the judge from the environment, and which reports are meant, into it."""
-        champion = self.champion()
+        champion = None
+        with contextlib.suppress(StorageError):  # out of reach where a run is only prepared
+            champion = self.champion()
         values = self.model_dump()
         values["judge"] = self.judge.pinned()
         values["champion_digest"] = champion.digest if champion else ""
@@ -213,6 +217,8 @@ def _write(
     }
     for name, text in files.items():
         (writer.path / name).write_text(text, encoding="utf-8")
+    if Report.SCORES in report.manifest.files:
+        shutil.copyfile(report.path / Report.SCORES, writer.path / Report.SCORES)
     (writer.path / LOGS).mkdir()
     for name in ("teacher", "cost"):
         text = json.dumps(report.log(name))

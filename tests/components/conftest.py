@@ -91,23 +91,19 @@ def call(tmp_path):
 
 @pytest.fixture(scope="session")
 def configs(ready):
-    """Return configs for preflight with nothing wrong in them; keywords change the teacher."""
+    """Return a recipe with nothing wrong in it; keywords change the teacher."""
 
     def make(registry, **teacher):
         return {
-            "prepare_prompts_config": {"dataset": ready.dataset},
-            "import_student_config": {"source": ready.base},
-            "teacher_gen_config": {"base_url": ready.url, "model": "fake", **teacher},
-            "snapshot_config": {},
-            "pair_build_config": {},
-            "warm_up_config": {},
-            "train_config": {},
-            "eval_config": {},
-            "register_config": {
-                "name": "tiny",
-                "registry": str(registry),
-                "teacher_licence": "MIT",
-            },
+            "prepare-prompts": {"dataset": ready.dataset},
+            "import-student": {"source": ready.base},
+            "teacher-gen": {"base_url": ready.url, "model": "fake", **teacher},
+            "snapshot": {},
+            "pair-build": {},
+            "warm-up": {},
+            "train": {},
+            "eval": {},
+            "register": {"name": "tiny", "registry": str(registry), "teacher_licence": "MIT"},
         }
 
     return make

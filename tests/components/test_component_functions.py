@@ -7,6 +7,8 @@ from kfp import dsl
 
 import soda
 from soda.artifacts.kinds import Registration
+from soda.errors import ConfigError
+from soda.run_state import recording
 from soda.stage import load_stage
 
 TORCH = {"import_student", "snapshot", "train"}
@@ -44,14 +46,6 @@ def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, c
     assert artifact.manifest.config["identity"] == "abc"
 
 
-@pytest.mark.slow
-def test_overrides_go_over_the_config_of_training(ready, call):
-    given = {"data": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
-    made = call("train", **given, overrides={"method": "sft"})
-    found = soda.Model.open(made.student.path).manifest.config
-    assert (found["method"], found["batch_size"]) == ("sft", 8)
-
-
 def test_what_a_component_made_is_in_the_store_and_is_found_there_again(
     ready, call, tmp_path, monkeypatch, capsys
 ):
@@ -85,6 +79,7 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
     assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
     found = made.registration.metadata
     assert (found["version"], found["champion"]) == (1, True)
+    assert made.metrics.metadata == {"version": 1.0, "champion": 1.0, "failed_checks": 0.0}
     assert Path(made.card.path).read_text() == (registration.path / "card.md").read_text()
 
 
@@ -97,21 +92,44 @@ def test_compare_shows_the_three_methods_side_by_side(ready, call):
 
 
 def test_preflight_reports_what_it_found(ready, call, configs, tmp_path):
-    made = call(
-        "preflight", **configs(tmp_path / "registry"), store=str(tmp_path / "store"), images=[]
-    )
+    recipe = configs(tmp_path / "registry")
+    made = call("preflight", recipe=recipe, store=str(tmp_path / "store"), steps=list(recipe))
     report = Path(made.report.path).read_text()
     assert "✗" not in report
     for check in ("recipe", "teacher", "student", "store", "registry"):
         assert f"| ✓ | {check} |" in report
 
 
+def test_preflight_returns_what_pods_ask_for_as_text_and_takes_what_is_empty_for_its_default(
+    call, configs, tmp_path
+):
+    recipe, store = configs(tmp_path / "registry"), str(tmp_path / "store")
+    gpus = {"count": 2.0, "memory": "", "cpu": 16, "affinity": None}
+    found = call("preflight", recipe=recipe, store=store, gpus=gpus, pods={}).returned
+    assert (found.gpu_count, found.gpu_memory, found.gpu_cpu) == ("2", "64Gi", "16")
+    assert (found.cpu, found.memory, found.gpu_affinity) == ("2", "8Gi", {})
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"gpus": {"typ": "x"}}, "gpus.typ: unknown key; did you mean 'type'?"),
+        ({"gpus": {"count": "two"}}, "gpus.count: expected"),
+        ({"steps": ["train", "train: gad"]}, "recipe: expected values for train: gad, found none"),
+    ],
+)
+def test_preflight_refuses_what_the_form_got_wrong(call, configs, tmp_path, given, reason, capsys):
+    with pytest.raises(SystemExit):
+        call("preflight", recipe=configs(tmp_path), store=str(tmp_path / "store"), **given)
+    assert reason in capsys.readouterr().err
+
+
 def test_preflight_of_a_pipeline_that_registers_nothing_looks_at_no_registry(
     call, configs, tmp_path
 ):
-    given = configs(tmp_path / "registry")
-    del given["register_config"]
-    made = call("preflight", **given, store=str(tmp_path / "store"), images=[])
+    recipe = configs(tmp_path / "registry")
+    del recipe["register"]
+    made = call("preflight", recipe=recipe, store=str(tmp_path / "store"))
     report = Path(made.report.path).read_text()
     assert "✗" not in report and "| registry |" not in report
 
@@ -121,14 +139,16 @@ def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(
 ):
     wrong = configs(tmp_path / "registry", base_url=f"{web.url}/v1", model="big-teachr")
     with pytest.raises(SystemExit) as stopped:
-        call("preflight", **wrong, store=str(tmp_path / "store"), images=[])
+        call("preflight", recipe=wrong, store=str(tmp_path / "store"))
     assert stopped.value.code == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("soda: ")]
     assert "1 of " in line and "did you mean 'big-teacher'?" in line
     assert "| ✗ | teacher |" in (tmp_path / "made" / "report").read_text()
 
 
-def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, call, tmp_path):
+def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(
+    ready, call, tmp_path, monkeypatch
+):
     registry = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     given = {
         "teacher_gen_config": {
@@ -139,37 +159,40 @@ def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(ready, c
         "register_config": registry,
         "store": str(tmp_path / "store"),
     }
-    made = call("watch", **given, run="one")
+    monkeypatch.setenv("SODA_RUN_ID", "one")
+    made = call("watch", **given)
     assert made.returned == ("new", "")
     assert "**The teacher is new.**" in Path(made.report.path).read_text()
     inputs = {"model": ready.model, "report": ready.report}
     soda.run("register", inputs=inputs, config=registry, out=tmp_path / "registration")
-    assert call("watch", **given, run="two").returned[0] == "unchanged"
-    assert call("watch", **given, run="three", force=True).returned[0] == "changed"
+    monkeypatch.setenv("SODA_RUN_ID", "two")
+    assert call("watch", **given).returned[0] == "unchanged"
+    assert call("watch", **given, force=True).returned[0] == "changed"
 
 
-@pytest.mark.parametrize(("state", "error"), [("SUCCEEDED", ""), ("FAILED", "a step\nstopped")])
-def test_notify_posts_one_message_with_links(state, error, call, web, tmp_path, monkeypatch):
+def test_notify_posts_one_message_with_links(call, web, tmp_path, monkeypatch):
     monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
+    monkeypatch.setenv("SODA_RUN_ID", "one")
     web.posted.clear()
+    store = str(tmp_path / "store")
+    with pytest.raises(ConfigError), recording("train", store=store, out="a"):
+        raise ConfigError("a value\nis wrong")
     status = dsl.PipelineTaskFinalStatus(
-        state=state,
+        state="FAILED",
         pipeline_job_resource_name="job",
         pipeline_task_name="notify",
         error_code=None,
-        error_message=error,
+        error_message="",
     )
     config = {"name": "tiny", "registry": "gs://bucket/registry", "teacher_licence": "MIT"}
-    more = {"store": str(tmp_path / "store"), "run": "one", "ui_url": "https://kubeflow.example"}
-    call("notify", status=status, pipeline="distill", register_config=config, **more)
+    more = {"store": store, "ui_url": "https://kubeflow.example"}
+    call("notify", status=status, pipeline="distill", recipe={"register": config}, **more)
     [message] = web.posted
-    first, *others = message["text"].splitlines()
-    assert first.endswith(f"distill tiny: {state.lower()}")
-    assert others[-2:] == [
+    assert message["text"].splitlines() == [
+        "✗ distill tiny: failed at train: a value is wrong",
         "run: https://kubeflow.example/#/runs/details/one",
         "registry: gs://bucket/registry/tiny",
     ]
-    assert others[:-2] == ([error.replace("\n", " ")] if error else [])
 
 
 def test_train_job_refuses_with_one_line_outside_of_a_cluster(

@@ -74,9 +74,9 @@ def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
 
     @dsl.pipeline(name="light")
     def pipeline():
-        end = notify(pipeline="light", register_config=registry, store=store, run="one")
+        end = notify(pipeline="light", recipe={"register": registry}, store=store)
         with dsl.ExitHandler(end):
-            preflight(**configs(tmp_path / "registry"), store=store, images=[])
+            preflight(recipe=configs(tmp_path / "registry"), store=store)
             prompts = prepare_prompts(config={"dataset": ready.dataset}, store=store)
             config = {"base_url": ready.url, "model": "fake"}
             teacher_gen(prompts=prompts.output, config=config, store=store)
@@ -89,12 +89,13 @@ def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
             compare(reports=[ready.report] * 3, config=names, store=store)
 
     monkeypatch.setenv("SODA_NOTIFY_URL", web.url)
+    monkeypatch.setenv("SODA_RUN_ID", "one")
     made = run(pipeline, tmp_path / "runs")
     check(made, LIGHT)
     assert "✗" not in (made["preflight"] / "report").read_text()
     [message] = web.posted
     assert message["text"].splitlines() == [
-        "✓ light tiny: succeeded",
+        "✓ light tiny: version 1 is the champion",
         f"registry: {tmp_path}/registry/tiny",
     ]
 
@@ -115,27 +116,25 @@ def test_the_components_with_torch_make_their_artifacts_on_the_local_runner(read
 
 def test_preflight_stops_a_run_on_the_local_runner_and_says_why(configs, web, tmp_path, capsys):
     wrong = configs(tmp_path / "registry", base_url=f"{web.url}/v1", model="big-teachr")
-    wrong["import_student_config"] = {
-        "source": wrong["prepare_prompts_config"]["dataset"]
-    }  # a file
+    wrong["import-student"] = {"source": wrong["prepare-prompts"]["dataset"]}  # a file
     with start_runner(tmp_path / "runs"), pytest.raises(RuntimeError, match="FAILURE"):
-        preflight(**wrong, store=str(tmp_path / "store"), images=[])
+        preflight(recipe=wrong, store=str(tmp_path / "store"))
     shown = capsys.readouterr().out
     assert "did you mean 'big-teacher'?" in shown
     assert "Traceback" not in shown
 
 
-def test_watch_tells_new_from_unchanged_on_the_local_runner(ready, tmp_path):
+def test_watch_tells_new_from_unchanged_on_the_local_runner(ready, tmp_path, monkeypatch):
     registry = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     teacher = {"base_url": ready.url, "model": "fake", "sampling": {"max_tokens": 20}}
 
     def look(run):
+        monkeypatch.setenv("SODA_RUN_ID", run)
         with start_runner(tmp_path / run):
             task = watch(
                 teacher_gen_config=teacher,
                 register_config=registry,
                 store=str(tmp_path / "store"),
-                run=run,
             )
         return task.outputs
 

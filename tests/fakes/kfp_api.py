@@ -37,6 +37,7 @@ _ROUTES: list[tuple[str, str, set[str], str]] = [
         "upload_version",
     ),
     ("POST", r"/runs", {"experiment_id"}, "create_run"),
+    ("GET", r"/runs/([^/]+)", set(), "get_run"),
     ("GET", r"/recurringruns", {*_LIST, "namespace", "experiment_id"}, "list_recurring"),
     ("POST", r"/recurringruns", set(), "create_recurring"),
     ("DELETE", r"/recurringruns/([^/:]+)", {"propagation_policy"}, "delete_recurring"),
@@ -57,6 +58,8 @@ class KfpApi(JsonApi):
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     specs: dict[str, str] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # what the next looks at a run find, and from then on the last one: fields of a V2beta1Run
+    states: list[dict[str, Any]] = field(default_factory=list)
     recurring: dict[str, dict[str, Any]] = field(default_factory=dict)
     page: int = 2  # so few, that every list has pages
 
@@ -132,6 +135,13 @@ class KfpApi(JsonApi):
         self._check_references(made)
         made = {"service_account": "pipeline-runner", **made, "run_id": self.new_id("run")}
         return self.runs.setdefault(made["run_id"], made)
+
+    def get_run(self, query: dict[str, str], body: bytes, run: str) -> Any:
+        if run not in self.runs:
+            raise Refused(404, f"ResourceNotFoundError: Run {run} not found")
+        if self.states:
+            self.runs[run] |= self.states.pop(0)
+        return self.runs[run]
 
     def list_recurring(self, query: dict[str, str], body: bytes) -> Any:
         self._check_namespace(query.get("namespace"))

@@ -22,17 +22,34 @@ from typing import Any, ClassVar
 
 from kubernetes import client
 
-from tests.fakes.web import JsonApi, Refused, leaves, serve
+from tests.fakes.web import JsonApi, Plain, Refused, leaves, serve
 
-__all__ = ["FakeKubernetes", "a_node", "a_quota", "fake_kubernetes", "inside"]
+__all__ = [
+    "FakeKubernetes",
+    "a_node",
+    "a_pod",
+    "a_quota",
+    "fake_kubernetes",
+    "inside",
+    "kubeconfig",
+]
 
 NAMESPACE, TOKEN = "team", "canary-of-the-service-account"
-_JOBS = rf"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
+_TRAINER = rf"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
+_JOBS = rf"{_TRAINER}/trainjobs"
+_PODS = rf"/api/v1/namespaces/{NAMESPACE}/pods"
+_WORKFLOWS = rf"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
 # The query parameters are those that we use.
 _ROUTES: list[tuple[str, str, set[str], str]] = [
     ("GET", r"/api/v1/nodes", {"labelSelector"}, "list_nodes"),
     ("GET", rf"/api/v1/namespaces/{NAMESPACE}/resourcequotas", set(), "list_quotas"),
     ("POST", r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", set(), "review"),
+    ("GET", _PODS, {"labelSelector"}, "list_pods"),
+    ("GET", rf"{_PODS}/([\w.-]+)/log", {"container", "previous", "tailLines"}, "read_log"),
+    ("GET", rf"/api/v1/namespaces/{NAMESPACE}/events", {"fieldSelector"}, "list_events"),
+    ("GET", _WORKFLOWS, {"labelSelector"}, "list_workflows"),
+    ("GET", rf"{_WORKFLOWS}/([\w.-]+)", set(), "get_workflow"),
+    ("GET", rf"{_TRAINER}/trainingruntimes/([\w.-]+)", set(), "get_runtime"),
     ("POST", _JOBS, set(), "create_job"),
     ("GET", rf"{_JOBS}/([\w.-]+)", set(), "get_job"),
     ("DELETE", rf"{_JOBS}/([\w.-]+)", {"propagationPolicy"}, "delete_job"),
@@ -50,6 +67,11 @@ class FakeKubernetes(JsonApi):
     quotas: list[client.V1ResourceQuota] = field(default_factory=list)
     forbidden: set[tuple[str, str, str]] = field(default_factory=set)  # group, resource, verb
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pods: list[client.V1Pod] = field(default_factory=list)
+    logs: dict[tuple[str, str, bool], str] = field(default_factory=dict)  # pod, container, previous
+    events: list[tuple[str, str, str]] = field(default_factory=list)  # reason, of what, message
+    workflows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runtimes: set[str] = field(default_factory=set)
     states: list[tuple[str, str]] = field(default_factory=list)  # type and message of a condition
     leaving: int = 0  # looks for which a job that is deleted is still there: its pods have to go
     began: Callable[[dict[str, Any]], None] | None = None  # hears of every job that is created
@@ -77,6 +99,52 @@ class FakeKubernetes(JsonApi):
             if all((node.metadata.labels or {}).get(key) == value for key, value in wanted)
         ]
         return _sent(client.V1NodeList(api_version="v1", kind="NodeList", items=found))
+
+    def list_pods(self, query: dict[str, str], body: bytes) -> Any:
+        wanted = [pair.split("=") for pair in query["labelSelector"].split(",")]
+        found = [
+            pod
+            for pod in self.pods
+            if all((pod.metadata.labels or {}).get(key) == value for key, value in wanted)
+        ]
+        return _sent(client.V1PodList(api_version="v1", kind="PodList", items=found))
+
+    def read_log(self, query: dict[str, str], body: bytes, name: str) -> Any:
+        key = (name, query["container"], query.get("previous") == "True")
+        if key not in self.logs:
+            raise Refused(404, f'pods "{name}" not found')
+        return Plain("\n".join(self.logs[key].splitlines()[-int(query["tailLines"]) :]))
+
+    def list_events(self, query: dict[str, str], body: bytes) -> Any:
+        _, _, wanted = query["fieldSelector"].partition("reason=")
+        found = [
+            client.CoreV1Event(
+                metadata=client.V1ObjectMeta(name=f"{what}.1"),
+                involved_object=client.V1ObjectReference(kind="Job", name=what),
+                reason=reason,
+                message=message,
+            )
+            for reason, what, message in self.events
+            if reason == wanted
+        ]
+        return _sent(client.CoreV1EventList(api_version="v1", items=found))
+
+    def list_workflows(self, query: dict[str, str], body: bytes) -> Any:
+        key, _, value = query["labelSelector"].partition("=")
+        found = [
+            one for one in self.workflows.values() if one["metadata"]["labels"].get(key) == value
+        ]
+        return {"kind": "WorkflowList", "items": found}
+
+    def get_workflow(self, query: dict[str, str], body: bytes, name: str) -> Any:
+        if name not in self.workflows:
+            raise Refused(404, f'workflows.argoproj.io "{name}" not found')
+        return self.workflows[name]
+
+    def get_runtime(self, query: dict[str, str], body: bytes, name: str) -> Any:
+        if name not in self.runtimes:
+            raise Refused(404, f'trainingruntimes.trainer.kubeflow.org "{name}" not found')
+        return {"kind": "TrainingRuntime", "metadata": {"name": name}}
 
     def list_quotas(self, query: dict[str, str], body: bytes) -> Any:
         return _sent(client.V1ResourceQuotaList(api_version="v1", items=self.quotas))
@@ -137,6 +205,60 @@ def a_node(
         metadata=client.V1ObjectMeta(name=name, labels=labels),
         spec=client.V1NodeSpec(taints=[client.V1Taint(**taint) for taint in taints or []] or None),
         status=client.V1NodeStatus(allocatable=offers),
+    )
+
+
+def a_pod(
+    name: str,
+    labels: dict[str, str],
+    *,
+    container: str = "node",
+    node: str = "",
+    unschedulable: str = "",
+    waits: tuple[str, str] | None = None,
+    ended: tuple[str, int] | None = None,
+    tries: int = 0,
+) -> client.V1Pod:
+    """Return a pod with one container, which runs unless something else is said.
+
+    Args:
+        node: its node in an Argo workflow.
+        unschedulable: why the scheduler finds no place for it.
+        waits: reason and message of what its container waits for.
+        ended: reason and exit code of the container's end; with `tries`, of the one before.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    running = client.V1ContainerState(running=client.V1ContainerStateRunning(started_at=now))
+    last = None
+    if ended is not None:
+        last = client.V1ContainerState(
+            terminated=client.V1ContainerStateTerminated(reason=ended[0], exit_code=ended[1])
+        )
+    state = running if tries or last is None else last
+    if waits is not None:
+        made = client.V1ContainerStateWaiting(reason=waits[0], message=waits[1])
+        state = client.V1ContainerState(waiting=made)
+    status = client.V1ContainerStatus(
+        name=container,
+        image="image",
+        image_id="",
+        ready=False,
+        restart_count=tries,
+        state=state,
+        last_state=last if tries else None,
+    )
+    scheduled = client.V1PodCondition(
+        type="PodScheduled", status="False", reason="Unschedulable", message=unschedulable
+    )
+    phase = "Pending" if unschedulable or waits else "Failed" if state is last else "Running"
+    notes = {"workflows.argoproj.io/node-name": node} if node else None
+    return client.V1Pod(
+        metadata=client.V1ObjectMeta(name=name, labels=labels, annotations=notes),
+        status=client.V1PodStatus(
+            phase=phase,
+            conditions=[scheduled] if unschedulable else None,
+            container_statuses=None if unschedulable else [status],
+        ),
     )
 
 
@@ -230,6 +352,21 @@ def fake_kubernetes() -> Iterator[FakeKubernetes]:
         with serve(fake.answer, tls=context) as address:
             fake.port = int(address.rpartition(":")[2])
             yield fake
+
+
+def kubeconfig(fake: FakeKubernetes, path: Path) -> None:
+    """Write a kubeconfig whose only cluster is this one."""
+    cluster = {"server": f"https://127.0.0.1:{fake.port}"}
+    cluster["certificate-authority"] = str(fake.folder / "ca.crt")
+    made = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "fake", "cluster": cluster}],
+        "users": [{"name": "me", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
+        "current-context": "fake",
+    }
+    path.write_text(json.dumps(made))
 
 
 def inside(fake: FakeKubernetes, monkeypatch: Any) -> None:

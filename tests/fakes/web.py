@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
-__all__ = ["JsonApi", "Refused", "Reply", "Request", "leaves", "serve"]
+__all__ = ["JsonApi", "Plain", "Refused", "Reply", "Request", "leaves", "serve"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Reply:
     status: int
     found: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Plain(str):
+    """Text that goes out as it is, and not as JSON."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -73,7 +77,9 @@ def serve(
                     reply = answer(asked)
             except Exception as error:
                 reply = Reply(500, {"message": f"the fake: {error!r}"})
-            data = b"" if self.command == "HEAD" else json.dumps(reply.found).encode()
+            plain = isinstance(reply.found, Plain)
+            data = (reply.found if plain else json.dumps(reply.found)).encode()
+            data = b"" if self.command == "HEAD" else data
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)

@@ -4,12 +4,11 @@ python -m tests.pipelines.golden    writes distill.golden.yaml, after a change t
 """
 
 import re
-import tempfile
 from pathlib import Path
 
-import yaml
-
+from soda.recipe import load_recipe
 from soda_components.generate import readable
+from soda_pipelines import quickstart
 from soda_pipelines.compile import compile_pipeline
 
 __all__ = ["GOLDEN", "golden"]
@@ -23,10 +22,8 @@ _RESOURCES |= {"memory_limit", "memory_request"}
 
 def golden(name="distill"):
     """Return what the golden file has to hold."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "spec.yaml"
-        compile_pipeline(name, path)
-        spec, platform = yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader)
+    recipe = Path(quickstart.__file__).parent / "distill" / "recipes" / "quickstart.yaml"
+    spec, platform = compile_pipeline(name, load_recipe(recipe)).documents
     pods = _pods(spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"])
     shared = {kind: _shared([pod for k, pod in pods.values() if k == kind]) for kind in _KINDS}
     inputs = spec["root"]["inputDefinitions"]["parameters"]
@@ -96,6 +93,8 @@ def _short(value):
         )
     if not isinstance(value, dict):
         return value
+    if part := value.get("parameterExpressionSelector"):
+        return f"${value['componentInputParameter']}{part.removeprefix('parseJson(string_value)')}"
     for kind in ("Parameter", "Artifact"):
         if inner := value.get(f"componentInput{kind}"):
             return f"${inner.removeprefix('pipelinechannel--')}"

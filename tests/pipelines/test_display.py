@@ -13,7 +13,7 @@ REFUSAL = "soda: prompts.jsonl: expected prompts, found none"
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def talk(says: list, shard: str = "") -> str:
+def talk(says: list) -> str:
     for line in says:
         print(line, flush=True)
     if says and says[-1].startswith(("soda: ", "Trace")):
@@ -55,10 +55,10 @@ def show(tmp_path):
 
 
 def test_a_step_is_a_line_with_its_time_and_what_it_returned(show):
-    seen, log, failed = show({"says": ["train: on its way"]}, {"says": [], "shard": "2/8"})
+    seen, log, failed = show({"says": ["train: on its way"]}, {"says": []})
     assert seen.splitlines() == [
         "Talk                          2.0 s  unchanged",
-        "Talk 2/8                      1.0 s  unchanged",
+        "Talk                          1.0 s  unchanged",
     ]
     assert failed == [] and " Talk: train: on its way\n" in log and "KFP Executor" in log
 
@@ -99,7 +99,7 @@ def test_steps_that_overlap_keep_their_lines_apart(tmp_path):
     both = threading.Barrier(2)
 
     def step(name):
-        with display._step(f"comp-{name}", {}) as shown:
+        with display._step(f"comp-{name}") as shown:
             display.write(f"{name}: begun")
             both.wait(10)
             display.write(" and ended\n")

@@ -9,8 +9,9 @@ import re
 import kubernetes_validate
 import pytest
 
+from soda.kubernetes.resources import CpuPods, GpuPods, texts_of
 from tests.manifests.pods import breaches
-from tests.pipelines.test_compile import WAYS, compiled, parameters
+from tests.pipelines.test_compile import WAYS, compiled
 
 EVERY_POD = {
     "allowPrivilegeEscalation": False,
@@ -20,11 +21,11 @@ EVERY_POD = {
 
 
 def pods_of(spec, platform):
-    """Yield a Pod for every executor, with the parameters' defaults in it."""
-    defaults = {name: each.get("defaultValue") for name, each in parameters(spec).items()}
+    """Yield a Pod for every executor, with what preflight returns by default in it."""
+    defaults = texts_of(CpuPods.parse({}), GpuPods.parse({}))._asdict()
 
     def value(text):
-        names = re.findall(r"inputs\.parameters\['(?:pipelinechannel--)?(\w+)'\]", str(text))
+        names = re.findall(r"inputs\.parameters\['pipelinechannel--preflight-(\w+)'\]", str(text))
         return str(defaults[names[0]]) if names else str(text)
 
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -73,8 +74,8 @@ def _number(found):
 
 
 @pytest.mark.parametrize(("name", "how"), WAYS)
-def test_every_pod_is_valid_and_restricted(name, how, tmp_path):
-    pods = list(pods_of(*compiled(tmp_path, name, **how)))
+def test_every_pod_is_valid_and_restricted(name, how):
+    pods = list(pods_of(*compiled(name, **how)))
     assert len(pods) > 8
     for pod in pods:
         kubernetes_validate.validate(pod, "1.34", strict=True)
@@ -84,8 +85,8 @@ def test_every_pod_is_valid_and_restricted(name, how, tmp_path):
         assert {"/tmp", "/scratch"} <= paths
 
 
-def test_pods_with_gpus_have_shared_memory_and_go_where_the_run_says(tmp_path):
-    spec, platform = compiled(tmp_path)
+def test_pods_with_gpus_have_shared_memory_and_go_where_the_run_says():
+    spec, platform = compiled()
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for pod in pods_of(spec, platform):
         [container] = pod["spec"]["containers"]

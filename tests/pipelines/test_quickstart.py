@@ -28,7 +28,7 @@ def test_its_teacher_answers_the_prompts_of_its_recipe():
     rows = (DISTILL / "quickstart" / "teacher.jsonl").read_text().splitlines()
     with quickstart.teacher():
         recipe = read_recipe(DISTILL / "recipes" / "quickstart.yaml")
-        found = recipe["recipe_teacher_gen"]
+        found = recipe["teacher-gen"]
         assert found["model"] == os.environ["SODA_TEACHER_MODEL"]
         for row in map(json.loads, rows[:3]):
             body = {
@@ -43,7 +43,7 @@ def test_its_teacher_answers_the_prompts_of_its_recipe():
             with urllib.request.urlopen(request) as answer:
                 [choice] = json.load(answer)["choices"]
             assert choice["message"]["content"] == row["response"]
-    assert recipe["recipe_prepare_prompts"]["dataset_digest"] and len(rows) == 264
+    assert recipe["prepare-prompts"]["dataset_digest"] and len(rows) == 264
     assert "SODA_TEACHER_BASE_URL" not in os.environ
 
 

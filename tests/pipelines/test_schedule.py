@@ -31,7 +31,7 @@ HOURLY = {
     "every_seconds": 3600,
     "recipe": "recipe.yaml",
     "store": "gs://bucket/soda",
-    "parameters": {"gpu_count": 2},
+    "parameters": {"gpus": {"count": 2}},
     "enabled": False,
 }
 
@@ -88,7 +88,7 @@ def test_applied_it_is_there_and_applied_again_nothing_happens(api, declare, sch
     path = declare(NIGHTLY, HOURLY)
     assert schedule(path, "--apply")[0] == 0
     (nightly,), (hourly,) = named(api, "nightly"), named(api, "hourly")
-    (version,) = api.versions.values()
+    version = next(iter(api.versions.values()))
     assert nightly["trigger"] == {"cron_schedule": {"cron": "0 0 2 * * *"}}
     assert nightly["pipeline_version_reference"] == {
         "pipeline_id": version["pipeline_id"],
@@ -97,7 +97,7 @@ def test_applied_it_is_there_and_applied_again_nothing_happens(api, declare, sch
     assert nightly["max_concurrency"] == "1" and nightly["no_catchup"] is True
     assert nightly["service_account"] == "soda" and nightly["mode"] == "ENABLE"
     assert nightly["description"].startswith("soda-schedule: ")
-    assert nightly["runtime_config"]["parameters"]["recipe_train"]["batch_size"] == 32
+    assert nightly["runtime_config"]["parameters"]["recipe"]["train"]["batch_size"] == 32
     assert hourly["trigger"] == {"periodic_schedule": {"interval_second": "3600"}}
     assert hourly["mode"] == "DISABLE"
     api.changes()
@@ -110,7 +110,7 @@ def test_what_differs_is_shown_old_and_new_and_replaced(api, declare, schedule):
     schedule(declare(NIGHTLY), "--apply")
     (before,) = api.recurring
     api.changes()
-    changed = {**NIGHTLY, "cron": "0 30 3 * * *", "parameters": {"gpu_memory": "96Gi"}}
+    changed = {**NIGHTLY, "cron": "0 30 3 * * *", "parameters": {"pods": {"memory": "96Gi"}}}
     path = declare(changed, service_account="other")
     recipe = path.parent / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("beta: 0.1", "beta: 0.2"))
@@ -118,14 +118,15 @@ def test_what_differs_is_shown_old_and_new_and_replaced(api, declare, schedule):
     for line in (
         "replace   nightly",
         "cron: 0 0 2 * * * -> 0 30 3 * * *",
-        "parameters.gpu_memory: None -> 96Gi",
-        "parameters.recipe_train.loss.beta: 0.1 -> 0.2",
+        "parameters.pods.memory: None -> 96Gi",
+        "parameters.recipe.train.loss.beta: None -> 0.2",
         "service_account: soda -> other",
     ):
         assert line in said
-    assert said.count("->") == 4 and list(api.recurring) == [before]
+    assert said.count("->") == 6 and list(api.recurring) == [before]
     assert schedule(path, "--apply")[0] == 0
-    assert api.changes() == [f"DELETE /recurringruns/{before}", "POST /recurringruns"]
+    replaced = [f"DELETE /recurringruns/{before}", "POST /recurringruns"]
+    assert api.changes() == ["POST /pipelines/upload_version", *replaced]
     assert len(api.recurring) == 1 and named(api, "nightly")[0]["service_account"] == "other"
     assert "unchanged" in schedule(path, "--apply")[1] and api.changes() == []
 
@@ -300,7 +301,7 @@ def test_one_that_somebody_deleted_meanwhile_is_no_error(api, declare, schedule)
         ({"every_seconds": 60}, "expected either cron or every_seconds, found both or neither"),
         ({"max_concurrency": 11}, "schedule.max_concurrency: "),
         ({"max_concurency": 1}, "did you mean 'max_concurrency'?"),
-        ({"parameters": {"gpus": 1}}, "has no parameter 'gpus'"),
+        ({"parameters": {"gpu": 1}}, "has no parameter 'gpu'"),
         ({"name": None}, "schedule 1 (no name): schedule.name: expected a value, found none"),
     ],
 )

@@ -15,9 +15,12 @@ import soda
 from soda.cli import main
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.submit import read_run
+from tests.fakes.image_registry import fake_images
 from tests.fakes.kfp_api import kfp_api
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes" / "cluster.yaml"
+
+LOOK = "and look the images up"  # for `submit` below
 
 
 @pytest.fixture
@@ -49,7 +52,10 @@ def run_file(tmp_path):
 def submit(api, capsys):
     def call(path, *more, host=None):
         with pytest.raises(SystemExit) as ended:
-            main(["submit", "-f", str(path), "--host", host or api.url, *more])
+            # the images of a release that is not out yet are in no registry
+            more = more if "--watch" in more or LOOK in more else ("--no-image-check", *more)
+            words = [word for word in more if word != LOOK]
+            main(["submit", "-f", str(path), "--host", host or api.url, *words])
         said = capsys.readouterr()
         if ended.value.code:
             assert ended.value.code == 2 and said.err.count("\n") == 1, said.err
@@ -62,7 +68,7 @@ def test_a_run_is_started_with_what_the_file_says(api, run_file, submit):
     path = run_file(
         name="first",
         service_account="soda",
-        parameters={"gpu_count": 2},
+        parameters={"gpus": {"count": 2}},
         pipeline_root="gs://bucket/root",
     )
     code, said = submit(path)
@@ -77,9 +83,12 @@ def test_a_run_is_started_with_what_the_file_says(api, run_file, submit):
     }
     assert run["runtime_config"]["pipeline_root"] == "gs://bucket/root"
     parameters = run["runtime_config"]["parameters"]
-    assert parameters["gpu_count"] == 2 and parameters["recipe_train"]["batch_size"] == 32
-    spec = api.specs[version["pipeline_version_id"]]
-    assert "Qwen" not in spec, "the arguments are the run's, not the version's"
+    assert parameters["gpus"]["count"] == 2 and parameters["gpus"]["memory"] == "64Gi"
+    assert parameters["recipe"]["train"]["batch_size"] == 32
+    spec, _ = yaml.safe_load_all(api.specs[version["pipeline_version_id"]])
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    assert {key: form[key]["defaultValue"] for key in parameters} == parameters
+    assert all("defaultValue" in each for each in form.values()), "it can be started as it is"
 
 
 def test_a_second_submit_uploads_nothing(api, run_file, submit):
@@ -90,7 +99,7 @@ def test_a_second_submit_uploads_nothing(api, run_file, submit):
         "POST /experiments",
         "POST /runs",
     ]
-    code, said = submit(run_file(parameters={"gpu_count": 4}))
+    code, said = submit(run_file(name="again"))
     assert code == 0 and "there already" in said
     assert api.changes() == ["POST /runs"]
 
@@ -127,16 +136,25 @@ def test_without_caching_no_task_is_cached_and_the_version_is_another(api, run_f
     assert first["pipeline_version_reference"] != second["pipeline_version_reference"]
 
 
-def test_the_store_is_an_argument_and_a_volume_another_version(api, run_file, submit):
+def test_another_store_or_volume_is_another_version_as_it_is_the_forms_default(
+    api, run_file, submit
+):
     submit(run_file(store="gs://one/soda"))
     submit(run_file(store="s3://two/soda"))
     assert [run["runtime_config"]["parameters"]["store"] for run in api.runs.values()] == [
         "gs://one/soda",
         "s3://two/soda",
     ]
-    assert len(api.versions) == 1
+    assert len(api.versions) == 2
     assert submit(run_file(store="/var/soda", volume=True))[0] == 0
-    assert len(api.versions) == 2 and "pvcMount" in list(api.specs.values())[1]
+    assert len(api.versions) == 3 and "pvcMount" in list(api.specs.values())[2]
+
+
+def test_shards_claims_and_secrets_are_fixed_in_the_version(api, run_file, submit):
+    values = {"secrets": {"teacher": "mine"}, "claim": "ours", "teacher_shards": 2}
+    assert submit(run_file(**values, store="/var/soda", volume=True))[0] == 0
+    [spec] = api.specs.values()
+    assert "secretName: mine" in spec and "ours" in spec and "Teacher's answers 2/2" in spec
 
 
 @pytest.mark.parametrize("pipeline", ["refresh", "compare"])
@@ -149,7 +167,7 @@ def test_the_other_pipelines_are_submitted_alike(api, run_file, submit, pipeline
 
 def test_a_dry_run_sends_nothing(api, run_file, submit):
     code, said = submit(run_file(), "--dry-run")
-    assert code == 0 and "nothing was sent" in said and "recipe_train = " in said
+    assert code == 0 and "nothing was sent" in said and "recipe = " in said
     assert api.calls == []
 
 
@@ -218,17 +236,15 @@ def test_a_login_page_is_no_api(api, run_file, submit, monkeypatch):
         ({"pipelin": "distill"}, "pipelin: unknown key; did you mean 'pipeline'?"),
         ({"pipeline": "distil"}, "no pipeline 'distil'; did you mean 'distill'?"),
         ({"experiment": None}, "run.experiment: expected a value, found none"),
-        (
-            {"parameters": {"gpu_cuont": 2}},
-            "has no parameter 'gpu_cuont'; did you mean 'gpu_count'",
-        ),
-        ({"parameters": {"gpu_count": "two"}}, "gpu_count: expected number_integer, found 'two'"),
-        ({"parameters": {"gpu_count": True}}, "gpu_count: expected number_integer, found True"),
-        (
-            {"parameters": {"recipe_train": {}}},
-            "parameters.recipe_train: the file says it elsewhere",
-        ),
-        ({"recipe": None}, "expected a value for recipe_eval, recipe_import_student"),
+        ({"parameters": {"gpsu": {}}}, "has no parameter 'gpsu'; did you mean 'gpus'"),
+        ({"parameters": {"gpus": {"cuont": 2}}}, "gpus.cuont: unknown key; did you mean 'count'?"),
+        ({"parameters": {"gpus": 2}}, "gpus: expected struct, found 2"),
+        ({"parameters": {"force": True}}, "has no parameter 'force'"),
+        ({"parameters": {"recipe": {}}}, "parameters.recipe: the file says it elsewhere"),
+        ({"secrets": {"techer": "x"}}, "techer: unknown key; did you mean 'teacher'?"),
+        ({"secrets": {"teacher": ""}}, "teacher"),
+        ({"teacher_shards": 101}, "expected at most 100 steps"),
+        ({"recipe": None}, "run.recipe: expected a value, found none"),
         ({"store": None}, "expected a value for store, found none"),
         ({"nodes": True}, "--nodes: expected --volume"),
         ({"recipe": "none.yaml"}, "none.yaml: expected a recipe, found No such file"),
@@ -251,9 +267,33 @@ def test_what_is_no_mapping_is_refused(submit, tmp_path, text):
 def test_the_versions_name_follows_from_the_spec_alone(run_file):
     path = run_file()
     first = prepare_run(read_run(path), path)
-    second = prepare_run(read_run(run_file(parameters={"gpu_count": 8})), path)
+    second = prepare_run(read_run(run_file(name="other")), path)
     assert first.version == second.version
     assert prepare_run(read_run(run_file(caching=False)), path).version != first.version
+
+
+def test_an_image_that_is_not_there_is_refused_before_anything_is_sent(api, run_file, submit):
+    with fake_images() as images:
+        images.push("soda/cpu", "1")
+        there, missing = (f"{images.host}/soda/cpu:{tag}" for tag in (1, 2))
+        code, said = submit(run_file(parameters={"images": [there, missing]}), LOOK)
+        assert (code, said.splitlines()[-1]) == (
+            2,
+            f"soda: {missing}: expected an image, found none there",
+        )
+        assert api.calls == []
+        assert submit(run_file(parameters={"images": [there]}), LOOK)[0] == 0
+
+
+def test_a_registry_that_only_nodes_reach_is_said_and_no_hindrance(api, run_file, submit):
+    code, said = submit(run_file(parameters={"images": ["127.0.0.1:1/soda:1"]}), LOOK)
+    assert (
+        code == 0 and "image:      not looked up: 127.0.0.1:1/soda:1: the registry cannot" in said
+    )
+
+
+def test_no_image_is_looked_up_where_the_file_names_none(api, run_file, submit):
+    assert submit(run_file(parameters={"images": []}), LOOK)[0] == 0
 
 
 def test_help_imports_no_kfp():

@@ -49,7 +49,9 @@ def test_pairs_lie_in_a_file_a_split(tmp_path):
 def test_a_report_counts_the_checkable_answers_and_has_logs_or_none(tmp_path):
     right = {"before_right": True, "after_right": False}
     with create(Report, tmp_path / "report") as writer:
-        figures = {"metrics": {"rouge_l": {"after": {"mean": 0.5}}}}
+        metric = {"before": {"mean": 0.25}, "after": {"mean": 0.5}}
+        metric |= {"change": {"mean": 0.25, "low": 0.125, "high": 0.375}}
+        figures = {"metrics": {"rouge_l": metric}}
         (writer.path / "report.json").write_text(json.dumps(figures))
         (writer.path / "logs").mkdir()
         (writer.path / "logs" / "cost.json").write_text('{"train_seconds": 3}')
@@ -57,6 +59,11 @@ def test_a_report_counts_the_checkable_answers_and_has_logs_or_none(tmp_path):
             writer.write("samples.jsonl", row)
         writer.write("samples.jsonl", {"before_right": None, "after_right": None})
     report = Report.open(tmp_path / "report")
-    assert report.numbers() == {"rouge_l": 0.5}
+    assert report.numbers() == {
+        "rouge_l": 0.5,
+        "rouge_l_before": 0.25,
+        "rouge_l_change_low": 0.125,
+        "rouge_l_change_high": 0.375,
+    }
     assert report.answers_right() == [[0, 2], [1, 0]]
     assert report.log("cost") == {"train_seconds": 3} and report.log("teacher") is None

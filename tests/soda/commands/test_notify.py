@@ -8,6 +8,9 @@ import pytest
 
 from soda import storage
 from soda.commands.notify import notify, post_message
+from soda.errors import ModelError
+from soda.run_state import recording
+from tests.fakes.kubernetes import fake_kubernetes, inside
 from tests.fakes.webhook import SECRET, webhook
 
 
@@ -26,10 +29,24 @@ def end(state, store, **changed):
             "registry": "gs://models/soda",
             "teacher_licence": "MIT",
         },
-        "run": "run-1",
         "ui": "https://kubeflow.example/pipeline/",
     } | changed
     notify("soda-refresh", state=state, store=store, **values)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_run(monkeypatch):
+    monkeypatch.setenv("SODA_RUN_ID", "run-1")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    with fake_kubernetes() as fake:
+        inside(fake, monkeypatch)
+        monkeypatch.setenv("SODA_WORKFLOW", "run-x7k")
+        fake.workflows["run-x7k"] = {"spec": {}, "status": {}}
+        yield fake
 
 
 @pytest.fixture
@@ -44,11 +61,39 @@ def failed(store):
     return json.loads(store.read("watch/tiny.json")[0])["failed"]
 
 
-def test_a_run_that_succeeded_is_told_with_its_links(hook, taken):
-    end("SUCCEEDED", taken.url)
+def left(store, step, *, fails="", stops=False, **facts):
+    """Let a step of run-1 leave what it would."""
+    try:
+        with recording(step, store=store.url, out=step) as tell:
+            if facts:
+                tell(**facts)
+            if stops:
+                raise SystemExit(143)
+            if fails:
+                raise ModelError(fails)
+    except (ModelError, SystemExit):
+        pass
+
+
+CHAMPION = {"name": "tiny", "version": 3, "champion": True, "failed_checks": []}
+BEATEN = {**CHAMPION, "champion": False, "failed_checks": ["rouge_l.change.low > 0"]}
+# What Kubeflow 2.17 says of a run, which of these it is it does not tell.
+STATES = ["COMPLETE", "RUNNING", "FAILED", "SUCCEEDED"]
+
+
+def sentence(hook):
+    return hook.sent[-1]["text"].splitlines()[0]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_new_champion_is_told_with_links(hook, taken, state):
+    left(taken, "watch", outcome="new", evidence=["no champion"])
+    left(taken, "train")
+    left(taken, "register", **CHAMPION)
+    end(state, taken.url)
     assert hook.sent == [
         {
-            "text": "✓ soda-refresh tiny: succeeded\n"
+            "text": "✓ soda-refresh tiny: version 3 is the champion\n"
             "run: https://kubeflow.example/pipeline/#/runs/details/run-1\n"
             "registry: gs://models/soda/tiny"
         }
@@ -56,34 +101,126 @@ def test_a_run_that_succeeded_is_told_with_its_links(hook, taken):
     assert not failed(taken)
 
 
-@pytest.mark.parametrize(("state", "mark"), [("FAILED", "✗"), ("CANCELLED", "·")])
-def test_an_error_is_one_line_of_bounded_length(hook, tmp_path, state, mark):
-    end(state, str(tmp_path), error="it broke\n  here " + "x" * 2000, register_config={}, ui="")
-    head, line = hook.sent[0]["text"].split("\n")
-    assert head == f"{mark} soda-refresh: {state.lower()}"
-    assert line.startswith("it broke here xxx") and len(line) == 500
+@pytest.mark.parametrize("state", STATES)
+def test_a_student_that_is_no_champion_keeps_its_teacher_and_says_why(hook, taken, state):
+    left(taken, "register", **BEATEN)
+    end(state, taken.url)
+    assert sentence(hook) == (
+        "· soda-refresh tiny: version 3 is registered and is not the champion: "
+        "expected rouge_l.change.low > 0"
+    )
+    assert not failed(taken)
 
 
-@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
-def test_a_run_that_did_not_succeed_lets_its_teacher_go(hook, taken, state):
-    end(state, taken.url, error="train: out of\nmemory")
-    assert "\ntrain: out of memory\n" in hook.sent[0]["text"]
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_new_is_no_failure(hook, taken, state):
+    left(taken, "watch", outcome="unchanged", evidence=["champion: tiny version 1", "still served"])
+    end(state, taken.url)
+    assert sentence(hook) == (
+        "· soda-refresh tiny: nothing new, the teacher is unchanged: champion: tiny version 1; "
+        "still served"
+    )
+    assert not failed(taken)
+
+
+def test_a_failure_names_the_step_and_the_error_and_lets_the_teacher_go(hook, taken):
+    left(taken, "watch", outcome="changed", evidence=["other answers"])
+    left(taken, "teacher-gen")
+    left(taken, "train", fails="expected memory for one example,\nfound too little")
+    end("FAILED", taken.url)
+    assert sentence(hook) == (
+        "✗ soda-refresh tiny: failed at train: expected memory for one example, found too little"
+    )
     assert failed(taken)
 
 
-def test_another_runs_teacher_is_not_let_go(hook, taken):
-    end("FAILED", taken.url, run="run-2")
+def test_a_cancelled_run_is_no_failed_one(hook, taken, cluster):
+    cluster.workflows["run-x7k"]["spec"] = {"activeDeadlineSeconds": 0}
+    left(taken, "train", stops=True)
+    end("FAILED", taken.url)
+    assert sentence(hook) == (
+        "■ soda-refresh tiny: cancelled while train was at work; submit it again: it goes on from "
+        "what is in the store"
+    )
+    assert failed(taken)
+
+
+def test_a_step_whose_pod_was_lost_is_named_with_argos_words(hook, taken, cluster):
+    node = {"type": "Pod", "phase": "Error", "message": "pod deleted"}
+    nodes = {"a": {**node, "name": "run-x7k.root.train.executor(3)"}}
+    cluster.workflows["run-x7k"]["status"] = {"nodes": nodes}
+    left(taken, "train", stops=True)
+    end("FAILED", taken.url)
+    assert "failed at train: pod deleted; submit it again" in sentence(hook)
+
+
+def test_a_step_that_was_killed_is_named(hook, taken):
+    left(taken, "snapshot", stops=True)
+    end("FAILED", taken.url)
+    assert "failed at snapshot: its pod or its process was killed" in sentence(hook)
+
+
+def test_a_driver_that_failed_before_any_step_began_is_named(hook, taken, cluster):
+    node = {"type": "Pod", "phase": "Failed", "message": "Expected a non-empty string"}
+    nodes = {"a": {**node, "name": "run-x7k.root.exit-handler-1.preflight-driver"}}
+    cluster.workflows["run-x7k"]["status"] = {"nodes": nodes}
+    end("FAILED", taken.url)
+    assert "failed at preflight: Expected a non-empty string" in sentence(hook)
+
+
+def test_a_trainjob_that_a_cancelled_run_left_training_is_deleted(hook, taken, cluster):
+    cluster.workflows["run-x7k"]["spec"] = {"shutdown": "Terminate"}
+    cluster.jobs["soda-train-1"] = {"metadata": {"name": "soda-train-1"}}
+    left(taken, "train", stops=True, trainjob="soda-train-1")
+    end("FAILED", taken.url)
+    assert not cluster.jobs
+
+
+def test_a_comparison_is_ready(hook, tmp_path):
+    store = storage.Place.of(str(tmp_path / "store")).open()
+    left(store, "compare")
+    end("COMPLETE", store.url, register_config={}, ui="")
+    assert hook.sent == [{"text": "✓ soda-refresh: the comparison is ready"}]
+
+
+def test_what_was_told_is_forgotten_so_that_a_retry_begins_with_nothing(hook, taken):
+    left(taken, "train", fails="out of memory")
+    end("FAILED", taken.url)
+    left(taken, "register", **CHAMPION)
+    end("RUNNING", taken.url)
+    assert "is the champion" in sentence(hook)
+    assert not list(taken.list("runs/"))
+
+
+def test_a_cluster_that_refuses_a_look_keeps_no_message_back(hook, taken, cluster, capfd):
+    cluster.fail("GET workflows", 403)
+    left(taken, "train", fails="out of memory")
+    end("FAILED", taken.url)
+    assert "failed at train: out of memory" in sentence(hook)
+    assert "notify: Kubernetes refused" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "mark"), [("FAILED", "✗"), ("COMPLETE", "✓")])
+def test_where_no_step_left_anything_kubeflows_word_is_all(hook, tmp_path, state, mark):
+    end(state, str(tmp_path), register_config={}, ui="")
+    assert hook.sent[0]["text"].startswith(f"{mark} soda-refresh: {state.lower()}")
+
+
+def test_an_error_is_one_line_of_bounded_length(hook, taken):
+    left(taken, "train", fails="it broke\n  here " + "x" * 2000)
+    end("FAILED", taken.url)
+    assert "failed at train: it broke here xxx" in sentence(hook) and len(sentence(hook)) < 600
+
+
+def test_another_runs_teacher_is_not_let_go(hook, taken, monkeypatch):
+    monkeypatch.setenv("SODA_RUN_ID", "run-2")
+    end("FAILED", taken.url)
     assert not failed(taken)
 
 
 def test_a_run_that_took_no_teacher_is_told_of_all_the_same(hook, tmp_path):
     end("FAILED", str(tmp_path / "store"))
     assert len(hook.sent) == 1 and not (tmp_path / "store" / "watch").exists()
-
-
-def test_a_pipeline_that_registers_nothing_is_told_of_without_links(hook, tmp_path):
-    end("FAILED", str(tmp_path / "store"), register_config={}, ui="")
-    assert hook.sent == [{"text": "✗ soda-refresh: failed"}]
 
 
 def test_a_store_out_of_reach_is_said_and_the_message_goes_out(hook, tmp_path, capfd):

@@ -398,21 +398,24 @@ def test_images_are_looked_up():
 def test_in_a_cluster_nodes_quota_and_permissions_are_looked_at(cluster):
     cluster.nodes = [a_node("a", 8), a_node("b", 8)]
     cluster.quotas = [a_quota("gpus", {"requests.nvidia.com/gpu": "16"}, {})]
-    found = checked({}, gpus=Gpus(count=8, nodes=2))
+    cluster.runtimes = {"soda-torch"}
+    found = checked({}, gpus=Gpus(count=8, nodes=2), runtime="soda-torch")
     assert {name: (each.outcome, each.found) for name, each in found.items()} == {
         "recipe": ("ok", "0 steps"),
-        "GPU nodes": ("ok", "2 nodes have 8 nvidia.com/gpu"),
+        "GPU nodes": ("ok", "room for 2 pods with 8 nvidia.com/gpu"),
+        "training runtime": ("ok", "'soda-torch' is there"),
         "quota": ("ok", "enough of gpus"),
-        "permissions": ("ok", "5 permissions"),
+        "permissions": ("ok", "9 permissions"),
     }
-    assert cluster.calls.count("POST selfsubjectaccessreviews") == 5
+    assert cluster.calls.count("POST selfsubjectaccessreviews") == 9
 
 
 def test_in_a_cluster_with_too_little_every_check_fails(cluster):
     cluster.quotas = [a_quota("gpus", {"requests.nvidia.com/gpu": "15"}, {})]
     cluster.forbidden = {("trainer.kubeflow.org", "trainjobs", "create")}
-    found = checked({}, gpus=Gpus(count=8, nodes=2))
-    assert [found[name].outcome for name in ("GPU nodes", "quota", "permissions")] == ["failed"] * 3
+    found = checked({}, gpus=Gpus(count=8, nodes=2), runtime="soda-torch")
+    names = ("GPU nodes", "training runtime", "quota", "permissions")
+    assert [found[name].outcome for name in names] == ["failed"] * 4
     assert "expected 16 of requests.nvidia.com/gpu in team, found 15 left" in found["quota"].found
     one = checked({}, gpus=Gpus(count=8))  # makes no TrainJob
     assert one["permissions"].outcome == "ok"
@@ -420,7 +423,7 @@ def test_in_a_cluster_with_too_little_every_check_fails(cluster):
 
 def test_nodes_that_an_autoscaler_has_to_add_are_a_warning(cluster):
     found = checked({}, gpus=Gpus(count=8), autoscaled=True)["GPU nodes"]
-    assert found.outcome == "warning" and "found 0" in found.found
+    assert found.outcome == "warning" and "found it for 0" in found.found
     refuse_failures([found])
 
 
@@ -443,8 +446,13 @@ def test_a_table_has_a_row_for_each_check_whatever_is_in_it():
 
 
 def test_a_refusal_names_every_check_that_failed():
-    found = [Check("a", "ok", ""), Check("b", "failed", "x"), Check("c", "failed", "y")]
-    with pytest.raises(ConfigError, match="2 of 3 failed: b: x; c: y"):
+    found = [
+        Check("a", "ok", ""),
+        Check("b", "failed", "x", "do this"),
+        Check("c", "failed", "y", "do that"),
+    ]
+    expected = r"2 of 3 failed: b: x \(what to do: do this\); c: y \(what to do: do that\)"
+    with pytest.raises(ConfigError, match=expected):
         refuse_failures(found)
 
 
@@ -483,13 +491,14 @@ def test_in_a_cluster_a_folder_of_the_pod_itself_fails(cluster, tmp_path):
 
 
 def step(recipe, tmp_path, store):
-    gpus = {"type": "nvidia.com/gpu", "count": 8.0, "nodes": 2.0}  # Kubeflow's numbers
     preflight_step(
         recipe,
+        steps=list(recipe),
         store=store,
         images=[],
-        autoscaled=True,
-        gpus={**gpus, "node_selector": {}, "tolerations": []},
+        gpus={"count": 8.0, "autoscaled": True, "tolerations": []},  # Kubeflow's numbers
+        pods={},
+        nodes=2.0,
         report=str(tmp_path / "report.md"),
     )
     return (tmp_path / "report.md").read_text()

@@ -72,15 +72,10 @@ class Setting:
         storage.Place.of(self.store).open().write("watch/tiny.json", text.encode())
 
     def finish(self, run, state="FAILED"):
-        notify(
-            "distill",
-            state=state,
-            error="",
-            register_config=self.register.model_dump(),
-            store=self.store,
-            run=run,
-            ui="",
-        )
+        values = {"register_config": self.register.model_dump(), "store": self.store}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SODA_RUN_ID", run)
+            notify("distill", state=state, error="", ui="", **values)
 
 
 @pytest.fixture
@@ -157,7 +152,7 @@ def test_what_the_probes_do_not_tell_is_unclear_and_starts_nothing(setting, tmp_
     assert found.outcome == "unclear" and "only 2 of 6 probe prompts" in found.evidence[-1]
     assert "**The teacher is unclear.**" in found.markdown()
     assert step(setting, tmp_path)[0] == "unchanged"
-    assert not (setting.root / "store").exists()
+    assert not (setting.root / "store" / "watch").exists()
 
 
 def test_another_entry_in_the_list_is_seen_beside_the_last_run_only(setting):
@@ -322,15 +317,17 @@ def test_a_teacher_that_is_not_there_is_refused_and_nothing_is_taken(setting):
 
 def step(setting, tmp_path, **named):
     config = {"base_url": setting.teacher.url, "model": "big", "limits": {"concurrency": 4.0}}
-    values = {"store": setting.store, "run": "run-1", "force": False}
+    values = {"store": setting.store, "force": False}
     values |= {"report": str(tmp_path / "report.md")} | named
-    return watch_step(config, setting.register.model_dump(), **values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SODA_RUN_ID", "run-1")
+        return watch_step(config, setting.register.model_dump(), **values)
 
 
 def test_the_step_reports_what_it_found(setting, tmp_path, capfd):
     assert step(setting, tmp_path) == ("new", "")
     assert (tmp_path / "report.md").read_text().startswith("**The teacher is new.**\n- tiny has no")
-    assert capfd.readouterr().err.splitlines()[0] == "watch: new"
+    assert capfd.readouterr().err.splitlines()[-1] == "watch: the teacher is new"
 
 
 def test_the_step_ends_with_one_line_and_code_2(setting, tmp_path, capfd):

@@ -4,7 +4,7 @@ import pytest
 
 from soda.errors import ClusterError
 from soda.kubernetes.api import connect
-from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
+from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
 from tests.fakes.kubernetes import TOKEN, a_node, a_quota
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -28,23 +28,38 @@ def refusal(check, *arguments):
 def test_enough_nodes_are_counted(cluster, api):
     cluster.nodes = [a_node("a", 8), a_node("b", 8), a_node("c", 0)]
     found = gpu_nodes(api, Gpus(count=8, nodes=2))
-    assert found == "2 nodes have 8 nvidia.com/gpu"
+    assert found == "room for 2 pods with 8 nvidia.com/gpu"
     assert cluster.calls == ["GET nodes"]
+
+
+def test_one_machine_may_take_several_pods(cluster, api):
+    cluster.nodes = [a_node("a", 8), a_node("b", 3)]
+    assert gpu_nodes(api, Gpus(count=2, nodes=5)) == "room for 5 pods with 2 nvidia.com/gpu"
+    text = refusal(gpu_nodes, api, Gpus(count=2, nodes=6))
+    assert text == "expected room for 6 pods with 2 nvidia.com/gpu, found it for 5"
+
+
+def test_a_runtime_that_is_not_there_is_refused(cluster, api):
+    cluster.runtimes = {"soda-torch"}
+    assert training_runtime(api, "team", "soda-torch") == "'soda-torch' is there"
+    text = refusal(training_runtime, api, "team", "torch")
+    assert text == "expected the TrainingRuntime 'torch' in team, found none"
 
 
 def test_too_few_nodes_are_refused_with_what_they_lack(cluster, api):
     cluster.nodes = [a_node("a", 8), a_node("b", 4), a_node("c", 0)]
     assert refusal(gpu_nodes, api, Gpus(count=8, nodes=2)) == (
-        "expected 2 nodes with 8 nvidia.com/gpu, found 1 (2 have fewer than 8 nvidia.com/gpu)"
+        "expected room for 2 pods with 8 nvidia.com/gpu, found it for 1 (2 have fewer than "
+        "8 nvidia.com/gpu)"
     )
 
 
 def test_a_selector_leaves_other_nodes_out(cluster, api):
     cluster.nodes = [a_node("a", 8, labels={"pool": "h100"}), a_node("b", 8, labels={"pool": "l4"})]
     wanted = {"pool": "h100"}
-    assert "1 nodes have" in gpu_nodes(api, Gpus(node_selector=wanted))
-    text = refusal(gpu_nodes, api, Gpus(nodes=2, node_selector=wanted))
-    assert text.endswith("found 1 (1 nodes match the selector 'pool=h100')")
+    assert "room for 8 pods" in gpu_nodes(api, Gpus(node_selector=wanted))
+    text = refusal(gpu_nodes, api, Gpus(nodes=9, node_selector=wanted))
+    assert text.endswith("found it for 8 (1 nodes match the selector 'pool=h100')")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +75,7 @@ def test_a_selector_leaves_other_nodes_out(cluster, api):
 )
 def test_a_taint_that_is_tolerated_is_no_hindrance(cluster, api, tolerations):
     cluster.nodes = [a_node("a", 1, taints=[GPU_TAINT])]
-    assert gpu_nodes(api, Gpus(tolerations=tolerations)) == "1 nodes have 1 nvidia.com/gpu"
+    assert gpu_nodes(api, Gpus(tolerations=tolerations)) == "room for 1 pods with 1 nvidia.com/gpu"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +96,7 @@ def test_a_taint_that_is_not_tolerated_is_named(cluster, api, tolerations):
 
 def test_a_taint_that_only_prefers_other_nodes_is_no_hindrance(cluster, api):
     cluster.nodes = [a_node("a", 1, taints=[{**GPU_TAINT, "effect": "PreferNoSchedule"}])]
-    assert gpu_nodes(api, Gpus()) == "1 nodes have 1 nvidia.com/gpu"
+    assert gpu_nodes(api, Gpus()) == "room for 1 pods with 1 nvidia.com/gpu"
 
 
 WANTED = {"requests.nvidia.com/gpu": "8", "requests.cpu": "500m", "requests.memory": "64Gi"}

@@ -10,9 +10,12 @@ import pytest
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from soda.errors import ClusterError
-from soda.kubernetes.trainjob import Nodes, job_of, run_job
+from soda.kubernetes.trainjob import Nodes, delete_job, job_of, run_job
 from soda.stage import prepare
-from tests.fakes.kubernetes import TOKEN
+from tests.fakes.kubernetes import TOKEN, a_pod
+
+_TERM = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["h100"]}]}
+AFFINITY = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_TERM]}}
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,9 @@ def test_every_field_of_a_job_is_one_that_the_trainer_knows(call):
         queue="team-queue",
         node_selector={"pool": "h100"},
         tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        claim="team-store",
+        pull_secret="team-registry",
+        affinity=AFFINITY,
     )
     job = job_of(call, "/store", where)
     assert json.loads(TrainerV1alpha1TrainJob.from_dict(job).to_json()) == job
@@ -66,6 +72,9 @@ def test_every_field_of_a_job_is_one_that_the_trainer_knows(call):
     assert node["template"]["spec"]["template"]["spec"] == {
         "nodeSelector": where.node_selector,
         "tolerations": where.tolerations,
+        "affinity": {"nodeAffinity": AFFINITY},
+        "imagePullSecrets": [{"name": "team-registry"}],
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "team-store"}}],
     }
 
 
@@ -73,7 +82,8 @@ def test_a_job_says_what_to_run_and_on_what(call, made):
     job = job_of(call, "/store", Nodes("registry/soda-gpu:1", nodes=4, gpu_count=2))
     trainer = job["spec"]["trainer"]
     command = trainer["command"]
-    assert command[:4] == ["torchrun", "-m", "soda", "train"]
+    workers = ["python", "-m", "soda.training.run.workers", "torchrun"]
+    assert command[:7] == [*workers, "-m", "soda", "train"]
     key = made["pairs"].manifest.key[:16]
     assert command[command.index("--data") + 1] == f"/store/artifacts/pair-build-{key}"
     assert "batch_size=8" in command and "runtimePatches" not in job["spec"]
@@ -123,9 +133,11 @@ def test_a_store_in_a_bucket_is_refused(call, store):
 def test_a_job_is_created_and_watched_to_its_end(cluster, call, capfd):
     job = job_of(call, "/store", Nodes("image", queue="team-queue"))
     cluster.states = [("Suspended", "waits for quota"), ("", ""), ("", ""), ("Complete", "done")]
+    sent = []
+    cluster.began = sent.append
     run_job(job)
-    assert cluster.changes() == ["POST trainjobs"]
-    assert cluster.jobs[name_of(job)]["spec"] == job["spec"]
+    assert cluster.changes() == ["POST trainjobs", "DELETE trainjobs"] and not cluster.jobs
+    assert sent[0]["spec"] == job["spec"]
     name = name_of(job)
     assert capfd.readouterr().err.splitlines() == [
         f"train: {name}: Suspended waits for quota",
@@ -138,7 +150,7 @@ def test_a_step_that_is_tried_again_finds_the_job_it_began(cluster, job):
     cluster.create_job({}, json.dumps(job).encode())
     cluster.states = [("", ""), ("Complete", "done")]
     run_job(job)
-    assert cluster.changes() == []
+    assert cluster.changes() == ["DELETE trainjobs"]
 
 
 @pytest.mark.parametrize("state", ["Failed", "Complete"])
@@ -146,7 +158,7 @@ def test_a_job_that_ended_before_this_try_is_made_anew(cluster, job, state):
     cluster.create_job({}, json.dumps(job).encode())
     cluster.states = [(state, "long ago"), ("", ""), ("Complete", "done")]
     run_job(job)
-    assert cluster.changes() == ["DELETE trainjobs", "POST trainjobs"]
+    assert cluster.changes()[:2] == ["DELETE trainjobs", "POST trainjobs"]
 
 
 def test_a_job_that_is_on_its_way_out_is_waited_for_and_made_anew(cluster, job, capfd):
@@ -156,7 +168,7 @@ def test_a_job_that_is_on_its_way_out_is_waited_for_and_made_anew(cluster, job, 
     cluster.set_state(name_of(job), "Failed", "its pods were stopped")
     cluster.states = [("", ""), ("Complete", "done")]
     run_job(job)
-    assert cluster.changes() == ["POST trainjobs"]
+    assert cluster.changes() == ["POST trainjobs", "DELETE trainjobs"]
     lines = [line.rpartition(": ")[2] for line in capfd.readouterr().err.splitlines()]
     assert lines == ["Ending", "Running", "Complete done"]
 
@@ -166,22 +178,119 @@ def test_a_failed_job_is_gone_with_its_pods_before_the_next_is_made(cluster, job
     cluster.leaving = 3
     cluster.states = [("Failed", "long ago"), ("", ""), ("Complete", "done")]
     run_job(job)
-    assert cluster.changes() == ["DELETE trainjobs", "POST trainjobs"]
+    assert cluster.changes()[:2] == ["DELETE trainjobs", "POST trainjobs"]
 
 
-def test_a_job_that_fails_now_is_refused_with_its_reason(cluster, job):
-    cluster.states = [("", ""), ("Failed", "jobset failed due to one or more job failures")]
+def a_node_of(job, number, **how):
+    label = {"jobset.sigs.k8s.io/jobset-name": name_of(job)}
+    return a_pod(f"{name_of(job)}-node-0-{number}", label, **how)
+
+
+def test_a_job_that_fails_stays_for_a_look_and_its_pods_last_lines_are_said(cluster, job, capfd):
+    cluster.pods = [
+        a_node_of(job, 0, ended=("Error", 1), tries=1),
+        a_node_of(job, 1, ended=("Error", 2)),
+        a_node_of(job, 2, ended=("OOMKilled", 137)),
+    ]
+    first, second, _ = [pod.metadata.name for pod in cluster.pods]
+    cluster.logs = {
+        (first, "node", True): "old\n" * 30 + "NCCL error: a peer is gone\n",
+        (second, "node", False): "soda: /store/pairs: expected a folder with pairs\nChildFailed",
+    }
+    cluster.states = [("", ""), ("", ""), ("Failed", "jobset failed due to one or more failures")]
     text = refusal(job)
-    assert text.startswith(
-        f"train: {name_of(job)} failed: jobset failed due to one or more job failures; its lines: "
-        "kubectl logs -n team -l jobset.sigs.k8s.io/jobset-name="
+    assert text == (
+        f"train: {name_of(job)} failed: jobset failed due to one or more failures; {second}: "
+        "soda: /store/pairs: expected a folder with pairs"
     )
-    assert cluster.changes() == ["POST trainjobs"]
+    assert cluster.changes() == ["POST trainjobs"] and name_of(job) in cluster.jobs
+    said = capfd.readouterr().err
+    assert said.count(f"train: {first}: NCCL error: a peer is gone\n") == 1
+    assert said.count(": old\n") == 19 and f"train: {second}: Error, exit code 2" in said
+    assert "OOMKilled, exit code 137" in said
 
 
-def test_a_job_without_a_reason_says_so(cluster, job):
-    cluster.states = [("Failed", "")]
-    assert "failed: no reason given" in refusal(job)
+def test_without_a_refusal_the_last_end_is_the_reason(cluster, job):
+    cluster.pods = [a_node_of(job, 0, ended=("OOMKilled", 137))]
+    cluster.states = [("", ""), ("Failed", "")]
+    text = refusal(job)
+    assert text.endswith(
+        f"failed: no reason given; {name_of(job)}-node-0-0: OOMKilled, exit code 137"
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"unschedulable": "0/3 nodes: insufficient gpu"}, "Unschedulable: 0/3 nodes: insuff"),
+        ({"waits": ("ImagePullBackOff", "no such image")}, "ImagePullBackOff: no such image"),
+    ],
+)
+def test_pods_that_wait_are_said_and_given_up_after_a_limit(
+    cluster, job, capfd, monkeypatch, how, reason
+):
+    monkeypatch.setattr("soda.kubernetes.trainjob.PATIENCE_SECONDS", 0.05)
+    cluster.pods = [a_node_of(job, 0, **how)]
+    text = refusal(job)
+    assert "expected its pods to start within" in text and reason in text
+    assert not cluster.jobs
+    assert capfd.readouterr().err.count(f"waits: {name_of(job)}-node-0-0: {reason}") == 1
+
+
+def test_a_quota_that_lets_no_pod_be_made_is_the_reason(cluster, job, monkeypatch):
+    monkeypatch.setattr("soda.kubernetes.trainjob.PATIENCE_SECONDS", 0.05)
+    cluster.events = [
+        ("FailedCreate", "another", "not ours"),
+        ("FailedCreate", f"{name_of(job)}-node-0", "exceeded quota: soda"),
+    ]
+    assert refusal(job).endswith("found exceeded quota: soda")
+
+
+def test_a_job_in_a_queue_may_wait_as_long_as_it_takes(cluster, job, capfd, monkeypatch):
+    monkeypatch.setattr("soda.kubernetes.trainjob.PATIENCE_SECONDS", 0)
+    cluster.pods = [a_node_of(job, 0, unschedulable="no node")]
+    cluster.states = [("Suspended", "waits for quota")] * 5 + [("Complete", "done")]
+    run_job(job)
+    assert "waits:" not in capfd.readouterr().err
+
+
+def test_pods_that_start_in_the_end_are_waited_for(cluster, job, monkeypatch):
+    cluster.pods = [a_node_of(job, 0, waits=("ContainerCreating", ""))]
+    monkeypatch.setattr("soda.kubernetes.trainjob.PATIENCE_SECONDS", 0)
+    cluster.states = [("", "")] * 5 + [("Complete", "done")]
+    run_job(job)
+
+
+def test_where_pods_may_not_be_looked_at_the_job_is_watched_all_the_same(cluster, job, capfd):
+    cluster.fail("GET pods", 403)
+    cluster.states = [("", ""), ("", ""), ("Complete", "done")]
+    run_job(job)
+    assert capfd.readouterr().err.count("its pods cannot be looked at") == 1
+
+
+def test_a_job_that_another_run_saw_complete_and_deleted_is_done(cluster, job):
+    cluster.create_job({}, json.dumps(job).encode())
+
+    def gone():
+        return not cluster.jobs
+
+    threading.Timer(0.05, cluster.jobs.clear).start()
+    run_job(job, gone)
+    assert cluster.changes() == []
+
+
+def test_a_job_that_cannot_be_deleted_has_made_its_result_all_the_same(cluster, job, capfd):
+    cluster.states = [("", ""), ("Complete", "done")]
+    cluster.fail("DELETE trainjobs", 403)
+    run_job(job)
+    assert "stays: Kubernetes refused" in capfd.readouterr().err
+
+
+def test_a_job_is_deleted_by_its_name_and_one_that_is_gone_is_no_fault(cluster, job):
+    cluster.create_job({}, json.dumps(job).encode())
+    delete_job(name_of(job))
+    delete_job(name_of(job))
+    assert not cluster.jobs
 
 
 def test_another_run_that_made_it_in_between_is_no_fault(cluster, job):
@@ -189,7 +298,7 @@ def test_another_run_that_made_it_in_between_is_no_fault(cluster, job):
     cluster.fail("GET trainjobs", 404)
     cluster.states = [("Complete", "done")]
     run_job(job)
-    assert cluster.changes() == ["POST trainjobs"]
+    assert cluster.changes() == ["POST trainjobs", "DELETE trainjobs"]
 
 
 def test_sigterm_deletes_the_job_at_once(cluster, job, capfd, monkeypatch):
@@ -220,17 +329,19 @@ def test_sigterm_after_somebody_deleted_the_job_is_no_fault(cluster, job):
 
 
 def test_two_runs_of_one_training_share_a_job(cluster, job):
+    made_it = threading.Event()
+
     def play(made):
         eventually(lambda: cluster.calls.count("GET trainjobs") > 3)
+        made_it.set()
         cluster.set_state(name_of(job), "Complete", "done")
 
     cluster.began = play
-    other = threading.Thread(target=run_job, args=(job,))
+    other = threading.Thread(target=run_job, args=(job, made_it.is_set))
     other.start()
-    run_job(job)
+    run_job(job, made_it.is_set)
     other.join(10)
-    assert not other.is_alive() and list(cluster.jobs) == [name_of(job)]
-    assert "DELETE trainjobs" not in cluster.changes()
+    assert not other.is_alive() and not cluster.jobs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Three trainings side by side: figures beside their base's, costs beside SODA's."""
+"""Trainings side by side: figures beside their base's and SODA's, over prompts and seeds."""
 
 import json
 import re
@@ -18,11 +18,11 @@ COSTS = {"soda": (100.0, 8.0), "seqkd": (50.0, 6.0), "gad": (1000.0, 12.0)}
 BEFORE = [0.2, 0.4, 0.6, 0.4]
 
 
-def make_report(made, path, method, *, config=None, inputs=None, **changed):
+def make_report(made, path, method, *, config=None, inputs=None, shift=0.0, **changed):
     """Make a report as eval does, of figures that are known."""
     metrics = {}
+    after = [value + GAINS[method] + shift for value in BEFORE]
     for key in ("rouge_l", "length_ratio"):
-        after = [value + GAINS[method] for value in BEFORE]
         models = {"before": BEFORE, "after": after}
         change = intervals(models, {"change": CHANGES["change"]}, samples=200, seed=0)
         metrics[key] = {"label": METRICS[key].label, "better": METRICS[key].better, **change}
@@ -38,6 +38,11 @@ def make_report(made, path, method, *, config=None, inputs=None, **changed):
     inputs = {key: made[key] for key in ("base", "teacher", "pairs")} | (inputs or {})
     with Report.create(path, config=config or EvalConfig(), inputs=inputs) as writer:
         (writer.path / "report.json").write_text(json.dumps(figures))
+        scores = {
+            model: {key: {f"p{place}": each for place, each in enumerate(found)} for key in metrics}
+            for model, found in (("before", BEFORE), ("after", after))
+        }
+        (writer.path / "scores.json").write_text(json.dumps(scores))
         (writer.path / "logs").mkdir()
         cost = {"train_seconds": seconds, "peak_memory_gib": memory}
         (writer.path / "logs" / "cost.json").write_text(json.dumps(cost))
@@ -100,7 +105,9 @@ def test_every_metric_has_the_bases_figure_and_each_methods(reports, tmp_path):
     for method, gain in GAINS.items():
         found = row["trained"][method]
         assert found["mean"] == pytest.approx(0.4 + gain)
-        assert found["low"] == pytest.approx(gain) == found["high"]
+        assert found["change"] == pytest.approx({"mean": gain, "low": gain, "high": gain})
+        beside = None if method == "soda" else gain - 0.3
+        assert (found["beside"] and found["beside"]["mean"]) == pytest.approx(beside)
 
 
 def test_the_page_and_the_table_say_the_same(reports, tmp_path):
@@ -113,20 +120,40 @@ def test_the_page_and_the_table_say_the_same(reports, tmp_path):
     assert head == ["metric", "base", "soda", "seqkd", "gad"]
     assert rouge[1:] == [
         "0.400",
-        "0.700+0.300 to +0.300",
-        "0.500+0.100 to +0.100",
-        "0.600+0.200 to +0.200",
+        "0.700+0.300 (+0.300 to +0.300)",
+        "0.500+0.100 (+0.100 to +0.100)-0.200 (-0.200 to -0.200)",
+        "0.600+0.200 (+0.200 to +0.200)-0.100 (-0.100 to -0.100)",
     ]
     assert seconds == ["training, seconds", "", "100.01.00x", "50.00.50x", "1000.010.00x"]
     lines = text.splitlines()
     assert "on 4 test prompts, taught by `big <1>`" in lines[0]
-    table = [line for line in lines if line.startswith("|")]
+    table = [line for line in text.partition("Difference")[0].splitlines() if line[:1] == "|"]
     assert len(table) == 2 + 4 and len({line.count("|") for line in table}) == 1
     assert table[2].endswith(
         "| 0.400 | 0.700 (+0.300 to +0.300) | 0.500 (+0.100 to +0.100) | 0.600 (+0.200 to +0.200) |"
     )
     assert table[5] == "| peak memory, GiB | | 8.0 (1.00x) | 6.0 (0.75x) | 12.0 (1.50x) |"
     assert length[0] == METRICS["length_ratio"].label and memory[0] == "peak memory, GiB"
+
+
+def test_of_several_seeds_the_interval_is_wider_and_the_difference_is_paired(made, tmp_path):
+    """Two seeds 0.02 apart: Student's t with one degree of freedom, 12.7 standard errors."""
+    shifts = {"soda": (0.0, 0.02), "seqkd": (0.01, 0.03)}
+    reports, names = {}, []
+    for method, both in shifts.items():
+        for seed, shift in enumerate(both):
+            path = tmp_path / f"{method}-{seed}"
+            reports[f"{method}-{seed}"] = make_report(made, path, method, shift=shift)
+            names.append(method)
+    made = compare(reports, tmp_path / "out", names)
+    found = json.loads((made.path / "comparison.json").read_text())
+    assert found["seeds"] == {"soda": 2, "seqkd": 2} and found["yardstick"] == "soda"
+    seqkd = found["rows"][0]["trained"]["seqkd"]
+    assert seqkd["change"]["mean"] == pytest.approx(0.12)
+    assert seqkd["change"]["high"] - seqkd["change"]["low"] == pytest.approx(25.4 * 0.01, rel=0.2)
+    expected = {"mean": -0.19, "low": -0.19, "high": -0.19}  # the same in both seeds
+    assert seqkd["beside"] == pytest.approx(expected)
+    assert "seqkd x 2 seeds" in (made.path / "logs/comparison.md").read_text()
 
 
 def test_training_that_took_nothing_is_shown(made, tmp_path, monkeypatch):
@@ -186,7 +213,6 @@ def test_reports_that_were_measured_otherwise_are_refused(made, reports, tmp_pat
     ("names", "what"),
     [
         (["a", "b"], "compare.names: expected a name for each of 3 reports, found 2"),
-        (["a", "b", "a"], "compare: expected names that differ, found a, b, a"),
         ([], "compare.names: List should have at least 1 item"),
     ],
 )
