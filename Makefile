@@ -55,7 +55,7 @@ check: $(SETUP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -m 'not slow' $$($(RUN) tests/changed.py $(BASE))
 
 compile: $(SETUP)
-	for name in distill refresh compare; do $(RUN) -m soda compile --pipeline $$name || exit; done
+	for name in distill refresh compare; do $(RUN) -m soda compile --pipeline $$name --recipe pipelines/distill/recipes/quickstart.yaml || exit; done
 	$(RUN) -m soda lint build/distill.yaml build/refresh.yaml build/compare.yaml
 
 # What is in Git and made of code: README.md and component.yaml of every component, and the

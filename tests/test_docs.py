@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf.json_format import MessageToDict
 
 import soda
 from soda.cli import TOOLS
 from soda.commands import run_stage
 from soda.stages import STAGES
 from soda_components import images
-from soda_pipelines.compile import PIPELINES, add_arguments, read_recipe
-from soda_pipelines.distill import pipelines
+from soda_pipelines.compile import PIPELINES, add_arguments, compile_pipeline, read_recipe
+from soda_pipelines.distill.pipelines import Fixed
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
 from soda_pipelines.submit import RunConfig, read_run
 from tests.manifests.rendered import build
+from tests.pipelines.test_compile import PLAIN
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -78,39 +78,41 @@ def fast_yaml(monkeypatch):
         monkeypatch.setattr(yaml, "SafeLoader", yaml.CSafeLoader)
 
 
-def declared(pipeline, *, volume=False, nodes=False):
+def declared(pipeline, *, nodes=False):
     """Return the parameters in a pipeline's compiled spec."""
-    made = pipelines.build(pipeline, volume=volume, nodes=nodes)
-    spec = MessageToDict(made.pipeline_spec)
+    spec, _ = compile_pipeline(pipeline, PLAIN, fixed=Fixed(volume=nodes, nodes=nodes)).documents
     return spec["root"]["inputDefinitions"]["parameters"]
 
 
 def default_of(name, facts):
+    if name == "recipe":
+        return "the recipe that was compiled in"
     if name == "store":
-        return "required; `/var/soda` with `--volume`"
+        return "as compiled; `/var/soda` with `--volume`"
     if name == "images":
         assert facts["defaultValue"] == [images.CPU, images.GPU]
         return "the two that were compiled in"
-    if "defaultValue" not in facts:
-        return "required"
-    value = facts["defaultValue"]
-    if facts["parameterType"] == "NUMBER_INTEGER":
-        value = int(value)
+    value = whole(facts["defaultValue"])
     return code(value if isinstance(value, str) and value else json.dumps(value, sort_keys=True))
+
+
+def whole(value):
+    """Write 1.0 as 1: a spec holds no other numbers."""
+    if isinstance(value, dict):
+        return {key: whole(each) for key, each in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parameter_rows():
     """Return what the table of parameters has to be: name, default, meaning, where it is."""
     plain = {each: declared(each) for each in PIPELINES}
-    volume = declared("distill", volume=True)
-    full = declared("distill", volume=True, nodes=True)
-    everything = {**plain["compare"], **plain["refresh"], **full}
+    everything = {**plain["refresh"], **declared("distill", nodes=True)}
     rows = []
     for name, facts in sorted(everything.items()):
         inside = [each for each in PIPELINES if name in plain[each]]
         where = "all" if len(inside) == len(PIPELINES) else ", ".join(inside)
         if not inside:
-            where = "all with `--volume`" if name in volume else "those with `--nodes`"
+            where = "those with `--nodes`"
         rows.append([code(name), default_of(name, facts), facts["description"], where])
     return rows
 
@@ -177,7 +179,7 @@ def test_every_recipe_in_an_example_is_one_that_compile_takes(page, tmp_path):
         if text.startswith("prepare-prompts:"):
             path = tmp_path / f"recipe-{number}.yaml"
             path.write_text(text)
-            assert read_recipe(path)["recipe_register"]["name"]
+            assert read_recipe(path)["register"]["name"]
 
 
 def test_the_example_of_schedules_is_one_that_schedule_takes():

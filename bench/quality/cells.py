@@ -119,6 +119,15 @@ PRESETS = {
         grid_betas=(0.03, 0.1, 0.3),
         rejects=REJECTS,
     ),
+    "early": Preset(  # a warm-up that is far from done: is there more for DPO to add?
+        centre=(1.0, 512, 2e-5),
+        seeds=3,
+        right_shares=(),
+        pairs=(2048,),
+        warm_rates=(5e-6,),
+        rates=(1e-6, 3e-6, 1e-5),
+        warm_epochs=1,
+    ),
     "tiny": Preset(  # to see that it runs: a few minutes on two cores with SmolLM2-135M
         centre=(1.0, 16, 5e-5),
         seeds=1,

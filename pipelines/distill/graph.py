@@ -4,6 +4,7 @@ Rounds, sources of rejects, variants, seeds and shards are unrolled here. Two st
 values and inputs are one step: variants share whatever they have in common.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -238,6 +239,11 @@ def _rejects(
         theirs, mark = merge(recipe, source.steps), label.and_(f"reject {number}")
         title, inputs = "Rejected answers", {"prompts": prompts}
         if "teacher-gen" in source.steps:
+            if os.environ.get("SODA_TEACHER_BASE_URL"):
+                raise ConfigError(
+                    f"rejects {number}: expected the teacher in teacher-gen, as an endpoint gives "
+                    "rejects; found SODA_TEACHER_BASE_URL, which would stand for both"
+                )
             candidates.append(graph.add(theirs, "teacher-gen", title, mark, **inputs))
             continue
         inputs["model"] = graph.add(theirs, "import-student", "Model for rejects", mark)

@@ -59,8 +59,7 @@ def test_every_pod_has_the_user_the_account_and_the_resources_it_should(world, c
         assert {"cpu", "memory"} <= limits.keys(), where
         expected = "1" if stage in ON_GPU else None
         found = limits.get(world.gpu_type)
-        joins = step_of(pod.metadata.annotations[NODE]).startswith("snapshot-")  # shards: no GPU
-        assert found == expected or joins, f"{where}: expected {expected} GPU, found {found}"
+        assert found == expected, f"{where}: expected {expected} GPU, found {found}"
         secrets = {
             each.value_from.secret_key_ref.name
             for each in main.env or []
@@ -166,6 +165,8 @@ def test_a_compiled_recipe_can_be_started_from_the_form_as_it_is(world, champion
     declared = world.declared("distill", world.recipe())
     spec, recipe = world.folder / "form.yaml", world.folder / declared["recipe"]
     words = ["--recipe", str(recipe), "--store", declared["store"], "--volume", "--out", str(spec)]
+    words += ["--claim", declared["claim"]]
+    words += [f"--secret={key}={name}" for key, name in declared["secrets"].items()]
     world.soda("compile", "--pipeline", "distill", *words).expect(0)
     pipeline, platform = yaml.safe_load_all(spec.read_text())
     inputs = pipeline["root"]["inputDefinitions"]["parameters"]

@@ -138,22 +138,17 @@ class World:
         path.write_text(yaml.safe_dump(recipe))
         parameters = {
             "images": [],
-            "gpu_type": self.gpu_type,
-            "gpu_tolerations": [],
-            "gpu_cpu": "1",
-            "gpu_memory": "3Gi",
-            "pod_cpu": "250m",
-            "pod_memory": "2Gi",
-            "teacher_secret": self.name,
-            "notify_secret": self.name,
-            "notify_ui_url": "http://kubeflow.test",
-            "store_claim": self.claim,
+            "gpus": {"type": self.gpu_type, "tolerations": [], "cpu": "1", "memory": "3Gi"},
+            "pods": {"cpu": "250m", "memory": "2Gi"},
+            "ui_url": "http://kubeflow.test",
         }
         return {
             "pipeline": pipeline,
             "recipe": path.name,
             "store": f"{self.place}/store",
             "volume": True,
+            "claim": self.claim,
+            "secrets": {"teacher": self.name, "notify": self.name},
             "parameters": {**parameters, **more.pop("parameters", {})},
             **more,
         }
