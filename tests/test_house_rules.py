@@ -28,7 +28,7 @@ LAYERS = [
     {"artifacts", "run_state"},
     {"dataset"},
     {"storage"},
-    {"rows", "words", "expected", "progress", "config", "yaml_values", "statistics"},
+    {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
     {"escape"},
     {"limits"},

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -105,7 +106,7 @@ class Artifact:
             storage.lock(folder / "lock"),
             _unfinished(work_at) as work,
         ):
-            writer = Writer(folder, work)
+            writer, begin = Writer(folder, work), time.monotonic()
             with writer.cleaning_up():
                 with writer.open_files:
                     yield writer
@@ -117,7 +118,7 @@ class Artifact:
                     key=key,
                     config=config.deciding(),
                     aside=config.set_aside(),
-                    account=writer.account,
+                    account={**writer.account, "seconds": round(time.monotonic() - begin, 3)},
                     inputs=input_digests(inputs),
                     rows=dict(writer.rows),
                     drops=dict(writer.drops),

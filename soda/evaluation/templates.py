@@ -4,7 +4,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from soda.escape import escape_markdown
 
-__all__ = ["templates"]
+__all__ = ["SHARED", "templates"]
+
+SHARED = ("page.html.j2", "evidence.html.j2")  # only templates name them: here keys see them
 
 
 def templates(*, autoescape: bool) -> Environment:

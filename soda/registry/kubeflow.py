@@ -13,7 +13,7 @@ from soda.errors import RegistryError
 from soda.escape import hide_secrets, is_open_to_others
 from soda.progress import say
 
-__all__ = ["register_version"]
+__all__ = ["flat", "register_version"]
 
 _TIMEOUT = 60  # seconds for everything; the client alone waits five minutes for each answer
 _DIGEST = "model_digest"
@@ -56,7 +56,7 @@ def register_version(
         name=name,
         version=version,
         uri=uri,
-        metadata=_flat(lineage),
+        metadata=flat(lineage),
         author=author,
     )
     where = f"model registry {hide_secrets(address)}: {name} version {version}"
@@ -152,19 +152,19 @@ def _source() -> dict[str, str]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
     """Return nested values under dotted names, as the few kinds that the registry keeps."""
-    flat: dict[str, str | int | float | bool] = {}
+    found: dict[str, str | int | float | bool] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            flat[f"{prefix}{key}"] = json.dumps(value)
+            found[f"{prefix}{key}"] = json.dumps(value)
         elif isinstance(value, float) and not math.isfinite(value):
-            flat[f"{prefix}{key}"] = str(value)  # JSON has no NaN
+            found[f"{prefix}{key}"] = str(value)  # JSON has no NaN
         elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _said(error: Any) -> str:

@@ -25,7 +25,11 @@ def hook(monkeypatch):
 def end(state, store, **changed):
     values = {
         "error": "",
-        "register_config": {"name": "tiny", "registry": "gs://models/soda"},
+        "register_config": {
+            "name": "tiny",
+            "registry": "gs://models/soda",
+            "teacher_licence": "MIT",
+        },
         "ui": "https://kubeflow.example/pipeline/",
     } | changed
     notify("soda-refresh", state=state, store=store, **values)

@@ -1,6 +1,7 @@
 """The report: base, warmed-up and trained student, on held-out prompts only."""
 
 import json
+from unittest.mock import ANY
 
 import pytest
 
@@ -102,7 +103,9 @@ def test_same_inputs_same_digest(trained, tmp_path):
 def test_our_lm_eval_task_runs_without_a_network(made, tmp_path):
     report = evaluate(made, tmp_path / "report", lm_eval_tasks=["soda_facts"], lm_eval_limit=8)
     [task] = report.figures()["lm_eval"]["soda_facts"].values()
-    assert task["stderr"] > 0
+    assert min(task["stderr"].values()) > 0
+    assert task["stderr"]["change"] > task["stderr"]["after"]
+    assert report.figures()["lm_eval_with"] == {"version": ANY, "batch_size": 64, "limit": 8}
     assert task["before"] == task["after"] and 0 <= task["before"] <= 1
 
 
