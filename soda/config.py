@@ -1,4 +1,4 @@
-"""The frozen base of every stage's config, and the recipe that holds one for each stage."""
+"""The frozen base of every stage's config, and values as people write them."""
 
 import difflib
 import re
@@ -21,7 +21,6 @@ __all__ = [
     "assign",
     "group_name",
     "groups_of",
-    "load_recipe",
     "parse_assignment",
     "read_mapping",
     "suggest",
@@ -140,22 +139,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
-
-
-def load_recipe(path: Path, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Read a recipe: a YAML mapping from stage name to that stage's config values.
-
-    Raises:
-        ConfigError: the file is missing, is not such a mapping, or names an unknown stage.
-    """
-    recipe = read_mapping(path, "a recipe")
-    stages = list(stages)
-    for name, values in recipe.items():
-        if name not in stages:
-            raise ConfigError(f"{path}: unknown stage '{name}'; {suggest(str(name), stages)}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {name}: expected a mapping, found {shown_value(values)}")
-    return recipe
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
