@@ -48,9 +48,9 @@ _EXAMPLES = {
     "import-student": '{"source": "gs://bucket/student"}',
     "teacher-gen": '{"base_url": "https://teacher.example/v1", "model": "teacher"}',
     "compare": '{"names": ["SODA", "SeqKD"]}',
-    "register": '{"name": "student", "registry": "gs://bucket/registry"}',
+    "register": '{"name": "student", "registry": "gs://bucket/registry", "teacher_licence": "MIT"}',
 }
-_ACT = {"preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
+_ACT = {"judge", "preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
 
 
 def names() -> list[str]:

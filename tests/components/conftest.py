@@ -105,7 +105,7 @@ def configs(ready):
             "warm-up": {},
             "train": {},
             "eval": {},
-            "register": {"name": "tiny", "registry": str(registry)},
+            "register": {"name": "tiny", "registry": str(registry), "teacher_licence": "MIT"},
         }
 
     return make

@@ -183,7 +183,7 @@ def test_every_number_may_be_written_with_an_exponent(stage):
     required = {
         "prepare-prompts": {"dataset": "x.csv"},
         "import-student": {"source": "x"},
-        "register": {"name": "x"},
+        "register": {"name": "x", "teacher_licence": "MIT"},
     }.get(stage, {})
     for key, field in config.model_fields.items():
         if field.annotation in (int, float, int | None, float | None):
