@@ -53,11 +53,14 @@ def follow(server: KfpServer, run: str, namespace: str) -> int:
     if found.state == "SUCCEEDED":
         _print("the run succeeded")
         return 0
+    if found.state == "CANCELED" or cluster.is_cancelled():  # Kubeflow calls it failed at the end
+        _print("the run was cancelled")
+        return 1
     reasons = cluster.failures()
     words = found.error.message if found.error and found.error.message else "no reason given"
-    for line in reasons or [] if found.state == "FAILED" else []:
+    for line in reasons:
         _print(line)
-    _print(f"the run is {found.state.lower()}" + ("" if reasons else f": {words}"))
+    _print("the run failed" + ("" if reasons else f": {words}"))
     return 1
 
 
@@ -104,6 +107,15 @@ class _Cluster:
             ):
                 self._told.add((step, kind))
                 _print(f"{step}: waits: {reason}")
+
+    def is_cancelled(self) -> bool:
+        """Return whether somebody ended the run, as far as Kubernetes tells."""
+        try:
+            api, namespace = self._api, self._namespace
+            found = find_workflow(api, namespace, self._run) if api is not None else None
+        except ClusterError:
+            return False
+        return found is not None and found.cancelled
 
     def failures(self) -> list[str]:
         """Return a line for each step that failed: its own last words, or else Argo's."""

@@ -30,6 +30,8 @@ LAYERS = [
     {"storage"},
     {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
+    {"escape"},
+    {"limits"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}]
 ALONE = {*sys.stdlib_module_names, "yaml"}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from soda.escape import escape_markdown
 from soda.evaluation.audit_page import say_gap
 from soda.evaluation.metrics import OF_WORDS
 from soda.evaluation.templates import templates
@@ -83,11 +84,18 @@ def render_markdown(figures: Mapping[str, Any]) -> str:
     """Return the verdict, the metrics and the dropped rows as GitHub's markdown."""
     headline, details = _verdict(figures)
     models, changes = figures["models"], _changes(figures)
-    heads = ["metric", *models.values(), *(f"{text} (95 % interval)" for text in changes.values())]
+    heads = [
+        "metric",
+        *map(escape_markdown, models.values()),
+        *(f"{text} (95 % interval)" for text in changes.values()),
+    ]
     table = [f"| {' | '.join(heads)} | |", f"|---|{'--:|' * (len(heads) - 1)}---|"]
     for metric in figures["metrics"].values():
         outcome = _judge(metric)
-        cells = [metric["label"], *(_number(metric[name]["mean"]) for name in models)]
+        cells = [
+            escape_markdown(metric["label"]),
+            *(_number(metric[name]["mean"]) for name in models),
+        ]
         cells += [_interval(metric[name]) for name in changes]
         table.append(f"| {' | '.join(cells)} | {MARKS[outcome]} {outcome} |")
     tables = ["\n".join(table)]
@@ -102,12 +110,14 @@ def render_markdown(figures: Mapping[str, Any]) -> str:
         for name, part in figures["scripts"].items():
             found = [part["metrics"].get(key) for key in shown]
             cells = [_interval(metric["change"]) if metric else "" for metric in found]
-            table.append(f"| {name} | {part['prompts']} | {' | '.join(cells)} |")
+            table.append(f"| {escape_markdown(name)} | {part['prompts']} | {' | '.join(cells)} |")
         tables.append("\n".join(table))
     rows = figures["rows"]
-    drops = ", ".join(f"{count} `{why}`" for why, count in rows["drops"].items()) or "none"
+    counted = [f"{count} {escape_markdown(why)}" for why, count in rows["drops"].items()]
+    drops = ", ".join(counted) or "none"
     kept = f"{rows['prompts']} prompts gave {rows['pairs']} pairs. Dropped: {drops}."
-    return "\n\n".join([f"**{headline}** {' '.join(details)}", *tables, kept]) + "\n"
+    said = escape_markdown(" ".join(details))
+    return "\n\n".join([f"**{headline}** {said}", *tables, kept]) + "\n"
 
 
 def _changes(figures: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from soda.errors import RegistryError
+from soda.escape import hide_secrets, is_open_to_others
+from soda.progress import say
 
 __all__ = ["flat", "register_version"]
 
@@ -34,7 +36,13 @@ def register_version(
         RegistryError: no answer, a refusal, or the version is there with another model.
     """
     if not address.startswith(("http://", "https://")):
-        raise RegistryError(f"model registry: expected http:// or https://, found '{address}'")
+        raise RegistryError(
+            f"model registry: expected http:// or https://, found '{hide_secrets(address)}'"
+        )
+    if is_open_to_others(address) and os.environ.get("SODA_MODEL_REGISTRY_TOKEN"):
+        say(
+            "warning: model registry: the token goes over plain http: others can read it; use https"
+        )
     assert _DIGEST in lineage, "it says whether a version that is there is the same one"
     core = _import_client()
     import aiohttp
@@ -51,7 +59,7 @@ def register_version(
         metadata=flat(lineage),
         author=author,
     )
-    where = f"model registry {address}: {name} version {version}"
+    where = f"model registry {hide_secrets(address)}: {name} version {version}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how the client hands its timeout to aiohttp
@@ -61,7 +69,7 @@ def register_version(
     except TimeoutError as error:
         raise RegistryError(f"{where}: expected an answer, found none in {_TIMEOUT} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = hide_secrets(" ".join(str(error).split())[:300])
         raise RegistryError(f"{where}: expected an answer, found {said}") from error
 
 

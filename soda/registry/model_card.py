@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from soda.escape import escape_markdown
+
 __all__ = ["render_card"]
 
 _CARD = """---
@@ -14,7 +16,7 @@ tags: [distillation, {tags}]
 
 # {name}
 
-A small student distilled from `{teacher}`.
+A small student distilled from {teacher}.
 
 ## How
 
@@ -79,20 +81,21 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     methods = [training["method"] for training in trainings]
     return _CARD.format(
         name=lineage["name"],
-        teacher=lineage["teacher"]["model"],
+        teacher=escape_markdown(lineage["teacher"]["model"]),
         tags=", ".join(methods) or "untrained",
         how=_how(trainings),
         weights="\n".join(
-            f"| {text}, {_SYMBOLS[name]} | `{weights[name]}` |" for name, text in models.items()
+            f"| {escape_markdown(text)}, {_SYMBOLS[name]} | `{weights[name]}` |"
+            for name, text in models.items()
         ),
         prompts=figures["prompts"],
-        split=figures["split"],
-        models=" | ".join(models.values()),
+        split=escape_markdown(figures["split"]),
+        models=" | ".join(map(escape_markdown, models.values())),
         lines="--- | " * len(models),
         rows="\n".join(_row(metric, models) for metric in figures["metrics"].values()),
         data=_data(figures),
         judged=_judged(figures),
-        licence=lineage["teacher"]["licence"],
+        licence=escape_markdown(lineage["teacher"]["licence"]),
         lineage=json.dumps(lineage, indent=2, sort_keys=True),
     )
 
@@ -122,15 +125,18 @@ def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:
     change = metric["change"]
     interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
     means = " | ".join(f"{metric[name]['mean']:.3f}" for name in models)
-    return f"| {metric['label']} | {means} | {interval} |"
+    return f"| {escape_markdown(metric['label'])} | {means} | {interval} |"
 
 
 def _data(figures: Mapping[str, Any]) -> str:
     """Return how many prompts became pairs, and what was found of them before training."""
     rows, audit = figures["rows"], figures.get("audit")
-    drops = ", ".join(f"{count} {why}" for why, count in sorted(rows["drops"].items())) or "none"
+    drops = (
+        ", ".join(f"{count} {escape_markdown(why)}" for why, count in sorted(rows["drops"].items()))
+        or "none"
+    )
     gap = (
-        f"The teacher beside the student: {audit['gap']['reason']}."
+        f"The teacher beside the student: {escape_markdown(audit['gap']['reason'])}."
         if audit
         else ("Whether the teacher is better than the student was not measured.")
     )
@@ -140,14 +146,22 @@ def _data(figures: Mapping[str, Any]) -> str:
 def _judged(figures: Mapping[str, Any]) -> str:
     """Return a judge's win rates, with the judge's own biases."""
     judge = figures.get("judge", {})
-    lines = [f"- {one['said']}" for one in judge.get("opponents", {}).values()]
+    lines = [f"- {escape_markdown(one['said'])}" for one in judge.get("opponents", {}).values()]
     if not lines:
         return ""
+    name = escape_markdown(judge["name"])
     biases = [
         f"- {bias['label']}: {bias['rate']['mean']:.0%} of {bias['pairs']} planted pairs"
         for bias in judge["biases"]
         if bias["rate"]["mean"] is not None
     ]
     return "\n".join(
-        ["", f"Judged by {judge['name']} ({judge['protocol']}):", "", *lines, *biases, ""]
+        [
+            "",
+            f"Judged by {name} ({judge['protocol']}):",
+            "",
+            *lines,
+            *biases,
+            "",
+        ]
     )

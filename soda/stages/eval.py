@@ -20,6 +20,7 @@ from soda.evaluation.metrics import CHANGES, METRICS, MODELS, intervals, rouge_l
 from soda.evaluation.regressions import find_regressions
 from soda.evaluation.report import draw_charts, render_html, render_markdown
 from soda.expected import is_right
+from soda.limits import SCORED_TOKENS
 from soda.progress import progress, say
 from soda.rows import Pair, Response, digest
 from soda.slices import slices_of
@@ -77,6 +78,7 @@ def eval(  # noqa: A001 - a stage's function has its name
     ]
     held_out = list(pairs.rows(config.split))
     rows, refused = _scorable(rows, ChatFormat.load(base.path))
+    held_out = [pair for pair in held_out if pair.id not in refused]
     if not rows:
         raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
     inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
@@ -115,18 +117,26 @@ def eval(  # noqa: A001 - a stage's function has its name
 def _scorable(
     rows: list[Response], chat: ChatFormat
 ) -> tuple[list[Response], dict[str, ChatError]]:
-    """Return the rows that the template takes, and why it takes no others, by the prompt's id."""
+    """Return the rows that can be measured, and why others cannot, by the prompt's id."""
     taken = []
     refused = {}
     for row in rows:
         try:
-            chat.answer_ids(row.prompt.messages, row.text, stopped=True)
+            tokens = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
+            if tokens > SCORED_TOKENS:
+                raise ChatError(
+                    "answer_too_long", f"expected at most {SCORED_TOKENS} tokens, found {tokens}"
+                )
             taken.append(row)
         except ChatError as error:
             refused[row.prompt.id] = error
     if refused:
-        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: the template refuses them")
+        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: {_why(refused)}")
     return taken, refused
+
+
+def _why(refused: dict[str, ChatError]) -> str:
+    return str(next(iter(refused.values())))
 
 
 def _kept(

@@ -12,6 +12,7 @@ from soda import storage
 from soda.artifacts.kinds import Model, Registration, Report
 from soda.config import Config, Group
 from soda.errors import ConfigError
+from soda.escape import has_secrets, hide_secrets
 from soda.progress import say
 from soda.registry.complete import check_complete
 from soda.registry.gate import Change, decide_promotion
@@ -74,6 +75,16 @@ class RegisterConfig(Config):
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise ValueError(f"expected letters, digits, '.', '_' and '-', found '{name}'")
         return name
+
+    @field_validator("registry", *PUBLISHERS)
+    @classmethod
+    def _no_secrets(cls, address: str) -> str:
+        if has_secrets(address):  # it stands in the manifest and in messages
+            raise ValueError(
+                "expected an address without a user, password or key, found "
+                f"'{hide_secrets(address)}' with one; tokens come from the environment"
+            )
+        return address
 
     @field_validator("teacher_licence")
     @classmethod

@@ -67,11 +67,12 @@ class Run:
         """Return Kubeflow's state of the run."""
         return str(self.world.server().run(self.id).state)
 
-    def ended(self, state: str) -> "Run":
-        """Wait for its end, and fail unless it is this one."""
+    def ended(self, *states: str) -> "Run":
+        """Wait for its end, and fail unless it is one of these."""
         over = {"SUCCEEDED", "FAILED", "CANCELED"}
         self.world.eventually(lambda: self.state() in over, f"the end of run {self.id}")
-        assert self.state() == state, f"expected {state}, found {self.state()}: {self.states()}"
+        found = self.state()
+        assert found in states, f"expected {' or '.join(states)}, found {found}: {self.states()}"
         return self
 
     def message(self) -> str:

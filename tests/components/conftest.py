@@ -51,6 +51,8 @@ class Web:
     posted: list = field(default_factory=list)
 
     def answer(self, asked):
+        if asked.path.endswith("/chat/completions"):
+            return Reply(404, {"error": {"message": "no such model"}})
         if asked.method == "POST":
             self.posted.append(json.loads(asked.body))
         return Reply(200, {"data": [{"id": "big-teacher"}]})

@@ -230,7 +230,7 @@ def test_the_markdown_table_has_every_metric() -> None:
     rows = [line for line in render_markdown(figures).splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(figures["metrics"])
     assert "| ROUGE-L | 0.500 | 0.600 | +0.100 (+0.050 to +0.150) | ✓ better |" in rows
-    assert "30 prompts gave 28 pairs. Dropped: 2 `same_answer`." in render_markdown(figures)
+    assert "30 prompts gave 28 pairs. Dropped: 2 same\\_answer." in render_markdown(figures)
 
 
 def three_figures() -> dict[str, Any]:
@@ -272,6 +272,14 @@ def test_the_page_shows_all_three_and_what_was_done() -> None:
     assert "1. sft: 1 epoch(s) over 14 rows" in page
     assert "2. dpo with the loss dpo: 1 epoch(s)" in page
     assert "step 3 of 4, chosen by last step" in page
+
+
+def test_names_from_outside_are_text_in_the_table():
+    metric = a_metric("<b>|[x](https://evil)", "higher", (0.1, 0.05, 0.15))
+    rows = {"prompts": 30, "pairs": 28, "drops": {"`<i>": 2}}
+    text = render_markdown(some_figures(metrics={"m": metric}, rows=rows))
+    assert r"| \<b\>\|\[x\](https\://evil) | 0.500 |" in text
+    assert "<" not in text.replace(r"\<", "") and "[x](" not in text
 
 
 def a_rate(mean: float | None, low: float, high: float) -> dict[str, float | None]:

@@ -25,11 +25,11 @@ def training(method, loss=None, checkpoint=LAST):
     return {**values, "batch_size": 32, "train_rows": 14, "checkpoint": checkpoint}
 
 
-def card(*trainings, warmed=False):
+def card(*trainings, warmed=False, teacher="big"):
     weights = {"before": "aaa", "after": "ccc"} | ({"warmed": "bbb"} if warmed else {})
     lineage = {
         "name": "tiny",
-        "teacher": {"model": "big", "licence": "MIT"},
+        "teacher": {"model": teacher, "licence": "MIT"},
         "trainings": list(trainings),
     }
     models = {name: text for name, text in MODELS.items() if name in weights}
@@ -74,3 +74,12 @@ def test_other_methods_are_two_students(trainings, said):
     _, front, _ = text.split("---\n", 2)
     methods = [one["method"] for one in trainings]
     assert yaml.safe_load(front)["tags"] == ["distillation", *(methods or ["untrained"])]
+
+
+def test_a_teachers_name_is_text_in_the_card():
+    text = card(training("dpo", DPO), teacher="<script>x</script> [a](https://evil)\n```\n# b")
+    shown = r"\<script\>x\</script\> \[a\](https\://evil) \`\`\` \# b"
+    assert f"A small student distilled from {shown}." in text
+    assert "<script>" not in text.partition("## Lineage")[0]
+    _, fence, lineage = text.rpartition("```json\n")
+    assert fence and lineage.count("\n```") == 1  # JSON has no line that would end the block

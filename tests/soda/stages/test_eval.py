@@ -151,3 +151,11 @@ def test_figures_are_given_by_script_where_prompts_mix_them(made, tmp_path):
     assert {name: part["prompts"] for name, part in scripts.items()} == {"Latin": 3, "Thai": 2}
     assert {part["metrics"]["exact_match"]["count"] for part in scripts.values()} == {3, 2}
     assert evaluate(made, tmp_path / "plain").figures()["scripts"] == {}
+
+
+def test_an_answer_that_is_too_long_to_score_is_a_drop(made, tmp_path, monkeypatch):
+    report = evaluate(made, tmp_path / "whole")
+    assert "answer_too_long" not in report.manifest.drops
+    monkeypatch.setattr("soda.stages.eval.SCORED_TOKENS", 3)
+    with pytest.raises(DataError, match="expected answers in split 'test', found none"):
+        evaluate(made, tmp_path / "none", bootstrap_samples=201)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -15,11 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import soda
-from soda.artifacts.kinds import Registration, Report
-from soda.errors import ConfigError, RegistryError
+from soda.artifacts.kinds import Model, Registration, Report
+from soda.errors import ArtifactError, ConfigError, RegistryError
 from soda.registry.provenance import verify
 from soda.registry.registry import Registry
 from soda.stages.eval import EvalConfig
+from soda.stages.register import RegisterConfig
 from tests.fakes.student import save_student
 
 
@@ -112,6 +114,31 @@ def test_the_report_is_the_versions_own_and_models_of_two_names_do_not_mix(model
         assert Report.open(folder / "report", verify=True).digest == report.digest
 
 
+def test_a_registered_version_stands_alone_and_is_an_artifact(models, tmp_path):
+    shutil.copytree(models[0].path, tmp_path / "model")
+    model = Model.open(tmp_path / "model")
+    register(tmp_path, model, make_report(tmp_path / "report"))
+    for folder in (tmp_path / "model", tmp_path / "report"):
+        for file in [path for path in folder.rglob("*") if path.is_file()]:
+            file.chmod(0o600)
+            file.write_bytes(b"edited")
+    registered = version(tmp_path, 1)
+    assert Model.open(registered / "model", verify=True).digest == model.digest
+    assert Report.open(registered / "report", verify=True).figures()
+
+
+def test_a_link_in_a_model_is_not_registered_and_its_target_stays_as_it_is(models, tmp_path):
+    shutil.copytree(models[0].path, tmp_path / "model")
+    model = Model.open(tmp_path / "model")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").chmod(0o644)
+    (tmp_path / "model" / "notes").symlink_to(tmp_path / "secret")
+    with pytest.raises(ArtifactError, match="notes: expected a file, found a link"):
+        register(tmp_path, model, make_report(tmp_path / "report"))
+    assert not (tmp_path / "registry").exists()
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_registered_version_loads(models, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -161,6 +188,14 @@ def test_two_processes_at_once_register_both_models(models, tmp_path):
     for model, fact in zip(models, facts, strict=True):
         folder = version(tmp_path, fact["version"])
         assert json.loads((folder / "lineage.json").read_text())["model_digest"] == model.digest
+
+
+@pytest.mark.parametrize("field", ["registry", "model_registry", "mlflow"])
+@pytest.mark.parametrize("address", ["https://ann:canary@host", "https://host/?api-key=canary"])
+def test_an_address_with_a_secret_is_refused_without_repeating_it(field, address):
+    with pytest.raises(ConfigError, match="without a user, password or key") as refusal:
+        RegisterConfig.parse({"name": "tiny", "teacher_licence": "MIT", field: address})
+    assert "canary" not in str(refusal.value)
 
 
 def judged(path, low=0.55, fall=0.0, name="base", digest=""):
