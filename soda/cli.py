@@ -44,8 +44,8 @@ Distil a large teacher, reached only through an API, into a small student.
 
 stages: each makes one artifact, a folder, from finished ones
 
-  prompts ──> teacher answers ──┐
-     └──────> student answers ──┴─> pairs ──> trained student ──> report ──> registration
+  prompts ──> teacher answers ──┬─> warmed-up student ─┐
+     └──────> student answers ──┴─> pairs ─────────────┴─> trained student ─> report ─> registration
 
 {stages}
 
