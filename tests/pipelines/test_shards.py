@@ -19,7 +19,7 @@ def shards(prompts_config: dict, teacher_config: dict) -> dsl.Dataset:
     with dsl.ParallelFor(["1/3", "2/3", "3/3"]) as shard:
         asked = teacher_gen(prompts=prompts.output, config=teacher_config, shard=shard)
     whole = teacher_gen(prompts=prompts.output, config=teacher_config).after(asked)
-    return whole.output
+    return whole.outputs["responses"]
 
 
 def test_a_loop_over_shards_and_the_whole_after_it_ask_each_prompt_once(tmp_path, monkeypatch):
