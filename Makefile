@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.ready
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' soda/__init__.py)
 
-.PHONY: quickstart test check compile generated images locks scan bench gpu cluster-test clean
+.PHONY: quickstart test check compile generated images locks scan mlflow bench gpu cluster-test clean
 
 # uv installs the 160 packages in a minute, pip in six; where uv cannot, pip does. Of pip's settings
 # uv reads none, so those in the environment are handed on.
@@ -90,6 +90,14 @@ $(CHECKOV): manifests/checkov-requirements.txt | $(SETUP)
 	$(call install,build/checkov,--no-deps -r $<)
 scan: $(SETUP) $(CHECKOV)
 	SODA_CHECKOV=$(CHECKOV) $(RUN) -m pytest tests/manifests/test_checkov.py
+
+# MLflow's registry on MLflow's own server; its own environment, as its pins are not ours.
+MLFLOW := $(CURDIR)/build/mlflow/bin/python
+$(MLFLOW): | $(SETUP)
+	$(PYTHON) -m venv build/mlflow
+	$(call install,build/mlflow,'mlflow>=3')
+mlflow: $(SETUP) $(MLFLOW)
+	SODA_MLFLOW=$(MLFLOW) $(RUN) -m pytest tests/soda/registry/test_mlflow.py
 
 # The trainer's needs TRL, which soda does not.
 bench: $(SETUP) $(VENV)/.student

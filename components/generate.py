@@ -36,7 +36,7 @@ _STATUS = "PipelineTaskFinalStatus"  # Kubeflow fills it in
 # What an example says for values without a default, and for the configs that need any.
 _EXAMPLES = {
     "store": '"gs://bucket/soda"',
-    "candidates": '["gs://bucket/soda/artifacts/one", "gs://bucket/soda/artifacts/other"]',
+    "candidates": '["gs://bucket/soda/artifacts/snapshot-1"]',
     "reports": '["gs://bucket/soda/artifacts/eval-1", "gs://bucket/soda/artifacts/eval-2"]',
     "train_job.store": '"/store"',
     "run": "dsl.PIPELINE_JOB_ID_PLACEHOLDER",
@@ -48,9 +48,9 @@ _EXAMPLES = {
     "import-student": '{"source": "gs://bucket/student"}',
     "teacher-gen": '{"base_url": "https://teacher.example/v1", "model": "teacher"}',
     "compare": '{"names": ["SODA", "SeqKD"]}',
-    "register": '{"name": "student", "registry": "gs://bucket/registry"}',
+    "register": '{"name": "student", "registry": "gs://bucket/registry", "teacher_licence": "MIT"}',
 }
-_ACT = {"preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
+_ACT = {"judge", "preflight", "register", "watch"}  # on the world, or look at it: reused, it lies
 
 
 def names() -> list[str]:

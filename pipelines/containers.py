@@ -7,6 +7,7 @@ container stays until its code has been read.
 
 import functools
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from soda.storage import Place
 
 from .placement import SCRATCH, UID
 
-__all__ = ["make_runner"]
+__all__ = ["environment_of", "function_in", "make_runner", "secrets_of"]
 
 # What a pod of the pipeline gets: no root, no capabilities, a read-only image.
 _RESTRICTED: dict[str, Any] = {
@@ -28,16 +29,63 @@ _RESTRICTED: dict[str, Any] = {
     "network_mode": "host",
     "shm_size": "1g",
 }
-_PASSED_ON = ("SODA_", "HF_", "AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "OMP_NUM_THREADS")
+# Settings, which every step may see; a secret goes to the steps whose spec asks for it.
+_SETTINGS = (
+    *("SODA_ACCELERATE", "SODA_PROGRESS_SECONDS", "SODA_STORE", "SODA_TEACHER_BASE_URL"),
+    *("SODA_TEACHER_MODEL", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"),
+    *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_REGION", "STORAGE_EMULATOR_HOST"),
+)
+# What goes with a secret of the spec; on a cluster the pod's own identity takes its place.
+_WITH = {"AWS_ACCESS_KEY_ID": ("AWS_SESSION_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS")}
+_HERE_ONLY = {"snapshot": {"SODA_STUDENT_API_KEY"}}  # a pipeline's student is no endpoint
 
 
-def make_runner(root: Path, store: str) -> Any:
+def secrets_of(documents: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return the secret variables that each step of a compiled pipeline asks for.
+
+    Args:
+        documents: the spec, and what it says for Kubernetes.
+
+    Returns: by the name of the step's function.
+    """
+    if not documents:
+        return {}
+    spec, *platforms = documents
+    executors = spec["deploymentSpec"]["executors"]
+    found: dict[str, set[str]] = {}
+    for platform in platforms:
+        deployment = platform["platforms"]["kubernetes"]["deploymentSpec"]
+        for name, asks in deployment["executors"].items():
+            container = executors.get(name, {}).get("container", {})
+            function = function_in([*container.get("command", []), *container.get("args", [])])
+            names = found.setdefault(function, set())
+            for secret in asks.get("secretAsEnv", []):
+                for key in secret["keyToEnv"]:
+                    names |= {key["envVar"], *_WITH.get(key["envVar"], ())}
+    return found
+
+
+def function_in(command: Sequence[str]) -> str:
+    """Return the name of the function that a step's command runs; "" for another command."""
+    flag = "--function_to_execute"
+    place = command.index(flag) + 1 if flag in command else len(command)
+    return command[place] if place < len(command) else ""
+
+
+def environment_of(function: str, secrets: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return what a step sees of this process's environment: settings, and its own secrets."""
+    wanted = {*_SETTINGS, *secrets.get(function, ()), *_HERE_ONLY.get(function, ())}
+    return {name: os.environ[name] for name in sorted(wanted) if name in os.environ}
+
+
+def make_runner(root: Path, store: str, secrets: Mapping[str, set[str]]) -> Any:
     """Return a runner for `kfp.local.init`.
 
     Args:
         root: where KFP puts what the steps make.
         store: the run's store. If it is a folder, every container sees it under its own path, as
             it does `root` and the folders of SODA_VOLUMES (separated by ':').
+        secrets: which variables each step sees beside the settings; see `secrets_of`.
 
     Raises:
         ConfigError: no Docker engine answers.
@@ -53,7 +101,7 @@ def make_runner(root: Path, store: str) -> Any:
         raise ConfigError(f"--containers: expected a Docker engine, found none: {error}") from error
     folders = [folder for folder in os.environ.get("SODA_VOLUMES", "").split(":") if folder]
     folders += [] if Place.of(store).remote else [store]
-    docker_task_handler.run_docker_container = functools.partial(_run, folders)
+    docker_task_handler.run_docker_container = functools.partial(_run, folders, secrets)
     user = os.getuid(), os.getgid()
     for folder in [str(root), *folders]:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -65,6 +113,7 @@ def make_runner(root: Path, store: str) -> Any:
 
 def _run(
     folders: list[str],
+    secrets: Mapping[str, set[str]],
     client: Any,
     image: str,
     command: list[str],
@@ -79,7 +128,7 @@ def _run(
         print(f"containers: pulling {image}")
         client.images.pull(image)
     volumes = volumes | {folder: {"bind": folder, "mode": "rw"} for folder in folders}
-    passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+    passed = environment_of(function_in(command), secrets)
     how["environment"] = {**passed, **how.get("environment", {})}
     container = client.containers.run(
         image, command, detach=True, stdout=True, stderr=True, volumes=volumes, **how

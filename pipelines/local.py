@@ -9,13 +9,14 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kfp import components, local
 
+from soda import storage
 from soda.artifacts.kinds import Registration
 from soda.errors import SodaError
 from soda.progress import INTERVAL
@@ -89,12 +90,14 @@ def run_compiled(
     place = root / "pipeline"
     before = set(place.glob("*"))
     documents = _without_retries(spec)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with storage.private():  # steps quote prompts there
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
     if sys.stdout.isatty():
         os.environ.setdefault(INTERVAL, "1")
     with log.open("w", encoding="utf-8") as file:
         display = Display(_titles(documents[0]), file)
-        with start_runner(place, store=arguments["store"] if containers else None):
+        with start_runner(place, store=arguments["store"] if containers else None, spec=documents):
             pipeline = components.load_component_from_text(
                 yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
             )
@@ -124,18 +127,21 @@ def _named_run() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def start_runner(root: Path, *, store: str | None = None) -> Iterator[None]:
+def start_runner(
+    root: Path, *, store: str | None = None, spec: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[None]:
     """Let pipelines and components that are called in the block run on this machine.
 
     Args:
         root: where KFP puts what the steps make.
         store: run each step in its image, which sees this store; None: as a process.
+        spec: the compiled pipeline, which says which secrets a step in its image sees.
     """
     runner: Any = local.SubprocessRunner(use_venv=False)
     if store is not None:
-        from .containers import make_runner
+        from .containers import make_runner, secrets_of
 
-        runner = make_runner(root, store)
+        runner = make_runner(root, store, secrets_of(spec))
     with warnings.catch_warnings(), _printing_as_before():
         # kfp warns that GPUs, secrets and volumes mean nothing here, which is so
         warnings.simplefilter("ignore")

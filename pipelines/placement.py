@@ -22,6 +22,7 @@ class Secrets(Config):
     """The names of the namespace's Secrets; one that is not there is left out."""
 
     teacher: str = Field("soda-teacher", min_length=1, description="api_key: the teacher's API key")
+    judge: str = Field("soda-judge", min_length=1, description="api_key: the judge's API key")
     hub: str = Field("soda-hub", min_length=1, description="token: of the Hugging Face hub")
     notify: str = Field("soda-notify", min_length=1, description="url: a webhook")
     model_registry: str = Field(

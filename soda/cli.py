@@ -19,6 +19,9 @@ TOOLS = {
     "preflight": ("soda.commands.preflight", "check in seconds whether a run can work"),
     "plan": ("soda.commands.plan", "say what teacher-gen will ask, and what it will cost"),
     "watch": ("soda.commands.watch", "say whether the champion's teacher has changed"),
+    "show": ("soda.commands.show", "show an artifact, its funnel, and the rows that were dropped"),
+    "report": ("soda.commands.report", "make a report's page of artifacts alone"),
+    "registry": ("soda.commands.registry", "list, promote, roll back, diff registered versions"),
     "compile": ("soda_pipelines.compile", "write a pipeline's spec, for any KFP v2 cluster"),
     "lint": ("soda.lint.command", "check compiled KFP pipelines, ours or anybody's"),
     "submit": ("soda_pipelines.submit", "start a run on a cluster"),
@@ -29,6 +32,8 @@ TOOLS = {
 _EXTRAS = {
     **dict.fromkeys(("kfp", "kfp_server_api", "kubernetes"), "kfp"),
     **dict.fromkeys(("datasets", "transformers"), "cpu"),
+    "mlflow": "mlflow",
+    "cryptography": "signed",
     **dict.fromkeys(
         ("accelerate", "gguf", "lm_eval", "rouge_score", "safetensors", "torch"), "gpu"
     ),

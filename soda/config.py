@@ -1,4 +1,4 @@
-"""The frozen base of every stage's config, and the recipe that holds one for each stage."""
+"""The frozen base of every stage's config, and values as people write them."""
 
 import difflib
 import re
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from soda.errors import ConfigError
+from soda.escape import shown_value
+from soda.limits import RECIPE_BYTES
 from soda.yaml_values import read_yaml
 
 __all__ = [
@@ -19,7 +21,6 @@ __all__ = [
     "assign",
     "group_name",
     "groups_of",
-    "load_recipe",
     "parse_assignment",
     "read_mapping",
     "suggest",
@@ -88,13 +89,13 @@ class Config(Group):
                 known = {name for group in cls._groups_at(path) for name in group.model_fields}
                 return f"{where}: unknown key; {suggest(str(name), known)}{also}"
             case "model_type":
-                return f"{where}: expected a mapping, found {first['input']!r}{also}"
+                return f"{where}: expected a mapping, found {shown_value(first['input'])}{also}"
             case "missing":
                 return f"{where}: expected a value, found none{also}"
             case "value_error":
                 return f"{where}: {first['ctx']['error']}{also}"
         expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
-        return f"{where}: {expected}, found {first['input']!r}{also}"
+        return f"{where}: {expected}, found {shown_value(first['input'])}{also}"
 
     @classmethod
     def _groups_at(cls, path: Iterable[int | str]) -> list[type[BaseModel]]:
@@ -140,22 +141,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
 
 
-def load_recipe(path: Path, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Read a recipe: a YAML mapping from stage name to that stage's config values.
-
-    Raises:
-        ConfigError: the file is missing, is not such a mapping, or names an unknown stage.
-    """
-    recipe = read_mapping(path, "a recipe")
-    stages = list(stages)
-    for name, values in recipe.items():
-        if name not in stages:
-            raise ConfigError(f"{path}: unknown stage '{name}'; {suggest(str(name), stages)}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {name}: expected a mapping, found {values!r}")
-    return recipe
-
-
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -167,7 +152,11 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file is missing, or holds something else.
     """
     try:
-        found = read_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:  # which may be a pipe, or have no end
+            text = file.read(RECIPE_BYTES + 1)
+        if len(text) > RECIPE_BYTES:
+            raise ConfigError(f"{path}: expected at most {RECIPE_BYTES} bytes, found more")
+        found = read_yaml(text.decode())
     except OSError as error:
         raise ConfigError(f"{path}: expected {what}, found {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -185,11 +174,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set: expected key=value, found '{text}'")
+        raise ConfigError(f"--set: expected key=value, found {shown_value(text)}")
     try:
         return key, read_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: expected a YAML value, found '{value}'") from error
+        raise ConfigError(
+            f"--set {key}: expected a YAML value, found {shown_value(value)}"
+        ) from error
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import sys
 
+from soda.escape import shown_message
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
@@ -71,5 +73,5 @@ class RegistryError(SodaError):
 def refuse(error: SodaError) -> SystemExit:
     """Print a refusal as one line and return the exit to raise: code 2."""
     with contextlib.suppress(BrokenPipeError):  # who would read it may be gone already
-        print(f"soda: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"soda: {shown_message(str(error))}", file=sys.stderr, flush=True)
     return SystemExit(2)

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from soda import storage
 from soda.artifacts.artifact import Artifact, name_in_store
 from soda.artifacts.kinds import Registration
 from soda.errors import ArtifactError, ModelError, SodaError, refuse
@@ -280,4 +280,4 @@ def place_in_store(made: Artifact) -> str:
 def show(made: Artifact, pages: Mapping[str, str]) -> None:
     """Copy files of an artifact to where Kubeflow's UI shows them: name -> path."""
     for name, path in pages.items():
-        shutil.copyfile(made.path / name, path)
+        storage.copy_file(made.path / name, Path(path))

@@ -9,6 +9,8 @@ import re
 import sys
 from typing import Any, TextIO
 
+from soda.escape import escape_terminal
+
 __all__ = ["INTERVAL", "progress", "say", "share_done"]
 
 INTERVAL = "SODA_PROGRESS_SECONDS"  # the variable that says how long it is between two plain lines
@@ -50,7 +52,7 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
         interval = float(os.environ.get(INTERVAL) or 10)
         how |= {"bar_format": _FORM, "mininterval": interval, "miniters": 1}
         how |= {"file": _Lines(sys.stderr)}
-    return tqdm(desc=label, total=total, initial=done, disable=_QUIET, **how)
+    return tqdm(desc=escape_terminal(label), total=total, initial=done, disable=_QUIET, **how)
 
 
 def share_done(line: str) -> float | None:
@@ -68,5 +70,5 @@ def say(text: str) -> None:
         from tqdm import tqdm
 
         with contextlib.suppress(BrokenPipeError):
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(escape_terminal(text), file=sys.stderr)
             sys.stderr.flush()

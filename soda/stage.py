@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
+from soda import storage
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.keys import module_of
 from soda.artifacts.writer import WORK
@@ -64,7 +65,8 @@ class Call:
 
     def reuse(self) -> Artifact | None:
         """Return what the stage made before of the same code, config and inputs, if anything."""
-        made = self.stage.output.reuse(self.out, config=self.config, inputs=self.inputs)
+        with storage.private():
+            made = self.stage.output.reuse(self.out, config=self.config, inputs=self.inputs)
         if made is not None:
             say(f"{self.stage.name}: nothing to do, reusing {made.digest[:12]}")
         return made
@@ -73,7 +75,8 @@ class Call:
         """Run the stage."""
         if (work_place(self.out, self.config, self.inputs).folder / WORK).is_dir():
             say(f"{self.stage.name}: going on where an earlier run stopped")
-        return self.stage.function(**self.inputs, config=self.config, out=self.out)
+        with storage.private():
+            return self.stage.function(**self.inputs, config=self.config, out=self.out)
 
 
 def prepare(name: str, *, inputs: Locations, config: Mapping[str, Any], out: Location) -> Call:

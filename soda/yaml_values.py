@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from soda.limits import RECIPE_NODES
+
 __all__ = ["read_yaml"]
 
 _TAG = "tag:yaml.org,2002:"
@@ -53,6 +55,31 @@ def read_yaml(text: str) -> Any:
     """Return what a YAML text says.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or names a key twice.
+        yaml.YAMLError: it is no YAML, names a key twice, or stands for too many values.
     """
-    return yaml.load(text, Loader=_Loader)
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("expected less depth, found brackets in brackets") from None
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for: what an alias names counts each time it is named.
+
+    Nine aliases of nine aliases, ten times over, are a short text and 3 billion values.
+    """
+    if id(node) not in known:
+        known[id(node)] = RECIPE_NODES  # until it is counted: an alias of what it stands in
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for each in inner for part in (each if isinstance(each, tuple) else [each])]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    if known[id(node)] > RECIPE_NODES:
+        raise yaml.YAMLError(f"expected at most {RECIPE_NODES} values, found more")
+    return known[id(node)]

@@ -28,8 +28,10 @@ LAYERS = [
     {"artifacts", "run_state"},
     {"dataset"},
     {"storage"},
-    {"rows", "words", "expected", "progress", "config", "yaml_values", "statistics"},
+    {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
+    {"escape"},
+    {"limits"},
 ]
 BESIDE = [{"teacher", "evaluation", "registry", "judging", "audit"}]
 ALONE = {*sys.stdlib_module_names, "yaml"}

@@ -143,6 +143,11 @@ def make_graph(recipe: Recipe, pipeline: str, shards: Shards = Shards()) -> list
     else:
         made = _train(graph, recipe, _Label())
         report = _measure(graph, recipe, made, made.pairs, _Label())
+        if "judge" in recipe:
+            register = recipe.get("register", {})
+            champion = {key: register[key] for key in ("registry", "name") if key in register}
+            judged = {**recipe, "judge": {**champion, **recipe["judge"]}}
+            report = graph.add(judged, "judge", "Judge", _Label(), report=report)
         trained = made.trained
         graph.add(recipe, "register", "Register", _Label(), model=trained, report=report)
     if len(graph.steps) > MOST_STEPS:
@@ -216,6 +221,8 @@ def _train(graph: _Graph, recipe: Recipe, label: _Label, *, skip_idle: bool = Fa
             answers = _own_answers(graph, recipe, label, prompts, trained)
         of = {"teacher": teacher, "student": answers}
         pairs = graph.add(recipe, "pair-build", "Pairs", label, **of)
+        if "audit" in recipe:
+            pairs = graph.add(recipe, "audit", "Audit", label, pairs=pairs, teacher=teacher)
         trained = training("train", "Train", label, trained, pairs)
     return _Made(base, teacher, warmed, trained, pairs)
 

@@ -8,10 +8,12 @@ from typing import Any
 from kfp import kubernetes
 
 from soda_components import images
+from soda_components.audit.component import audit
 from soda_components.choose_rejects.component import choose_rejects
 from soda_components.compare.component import compare
 from soda_components.eval.component import eval as evaluate
 from soda_components.import_student.component import import_student
+from soda_components.judge.component import judge
 from soda_components.notify.component import notify
 from soda_components.pair_build.component import pair_build
 from soda_components.preflight.component import preflight
@@ -50,8 +52,10 @@ _KINDS = {
     "snapshot": _Kind(snapshot, "responses", gpu=True),
     "choose-rejects": _Kind(choose_rejects, "responses", gpu=True),
     "pair-build": _Kind(pair_build, "pairs"),
+    "audit": _Kind(audit, "kept", acts=True),  # its journal knows what it has paid for
     "train": _Kind(train, "student", gpu=True),
     "eval": _Kind(evaluate, "report", gpu=True),
+    "judge": _Kind(judge, "judged", acts=True),  # the champion may have moved
     "register": _Kind(register, "registration", acts=True),
     "compare": _Kind(compare, "comparison"),
 }
@@ -189,6 +193,8 @@ class Steps:
             secret(task, secrets.hub, _HUB)
         if stage == "teacher-gen":
             secret(task, secrets.teacher, _TEACHER)
+        if stage in ("audit", "judge"):
+            secret(task, secrets.judge, {"api_key": "SODA_JUDGE_API_KEY"})
         if stage == "register":
             secret(task, secrets.model_registry, {"token": "SODA_MODEL_REGISTRY_TOKEN"})
             kubernetes.use_field_path_as_env(task, "SODA_RUN_NAMESPACE", _NAMESPACE)

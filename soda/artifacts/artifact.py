@@ -3,7 +3,8 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +13,7 @@ from soda.artifacts import publishing
 from soda.artifacts.keys import code_digest, input_digests, module_of, run_key
 from soda.artifacts.manifest import MANIFEST, Manifest
 from soda.artifacts.unfinished import UnfinishedWork
-from soda.artifacts.writer import WORK, Writer
+from soda.artifacts.writer import LOGS, WORK, Writer
 from soda.config import Config
 from soda.errors import ArtifactError, KindError, StorageError
 from soda.progress import say
@@ -51,7 +52,14 @@ class Artifact:
 
     @classmethod
     def open(cls, location: Location, *, verify: bool = False) -> Self:
-        """Open a finished artifact; `verify` also reads every file and compares its checksum.
+        """Open a finished artifact: the files its manifest names and its logs, and no others.
+
+        A file that this user's processes have not read since it was written is compared with its
+        checksum.
+
+        Args:
+            location: its place.
+            verify: read every file again, whatever is known of it.
 
         Raises:
             ArtifactError: it is missing, unfinished, of another kind or format, or damaged.
@@ -70,14 +78,15 @@ class Artifact:
             ) from error
         if manifest.kind != cls.kind:
             raise KindError(f"{path}: expected '{cls.kind}', found '{manifest.kind}'")
-        for name, content in manifest.files.items():
-            file = path / name
-            size = file.stat().st_size if file.is_file() else None
-            if size != content.bytes:
-                found = "no file" if size is None else f"{size}"
-                raise ArtifactError(f"{file}: expected {content.bytes} bytes, found {found}")
-            if verify and storage.file_digest(file) != content.sha256:
-                raise ArtifactError(f"{file}: expected the manifest's sha256, found another")
+        digest = storage.file_digest if verify else storage.known_digest
+        try:
+            _compare(path, manifest, digest)
+        except ArtifactError:
+            if not place.remote:
+                raise
+            storage.remove_tree(path)  # only a copy of what lies in the bucket
+            publishing.get(place)
+            _compare(path, manifest, digest)
         return cls(path, manifest)
 
     @classmethod
@@ -97,7 +106,7 @@ class Artifact:
             storage.lock(folder / "lock"),
             _unfinished(work_at) as work,
         ):
-            writer = Writer(folder, work)
+            writer, begin = Writer(folder, work), time.monotonic()
             with writer.cleaning_up():
                 with writer.open_files:
                     yield writer
@@ -109,7 +118,7 @@ class Artifact:
                     key=key,
                     config=config.deciding(),
                     aside=config.set_aside(),
-                    account=writer.account,
+                    account={**writer.account, "seconds": round(time.monotonic() - begin, 3)},
                     inputs=input_digests(inputs),
                     rows=dict(writer.rows),
                     drops=dict(writer.drops),
@@ -118,9 +127,11 @@ class Artifact:
                 )
                 storage.write_atomically(writer.path / MANIFEST, manifest.to_bytes())
                 storage.make_read_only(writer.path)
+                _remember(writer.path, manifest)
                 if place is not None:
                     cls._publish(writer.path, place, key)
                     storage.link_tree(place.folder, out.folder)
+                    _remember(out.folder, manifest)
                     cls._put(out, key)
                 else:
                     cls._publish(writer.path, out, key)
@@ -152,12 +163,15 @@ class Artifact:
         if not place.folder.is_dir():
             return None
         try:
-            cls.open(place.folder, verify=True)
+            made = cls.open(place.folder, verify=True)
         except ArtifactError:
-            storage.remove_tree(place.folder)  # damaged: make it again
+            made = None
+        if made is None or made.manifest.key != key:
+            storage.remove_tree(place.folder)  # damaged, or not what its name says: make it again
             return None
         with storage.explain_os_errors():
             storage.link_tree(place.folder, out.folder)
+            _remember(out.folder, made.manifest)
             cls._put(out, key)
         return cls.open(out.folder)
 
@@ -198,6 +212,34 @@ class Artifact:
         with (self.path / name).open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
+
+
+def _compare(path: Path, manifest: Manifest, digest: Callable[[Path], str]) -> None:
+    """Refuse a folder that does not hold what its manifest says."""
+    try:
+        found = storage.files_in(path)
+        for name, content in manifest.files.items():
+            file = found.pop(name, None)
+            if file is None:
+                raise ArtifactError(f"{path / name}: expected {content.bytes} bytes, found no file")
+            if (size := file.stat().st_size) != content.bytes:
+                raise ArtifactError(f"{file}: expected {content.bytes} bytes, found {size}")
+            if digest(file) != content.sha256:
+                raise ArtifactError(f"{file}: expected the manifest's sha256, found another")
+    except StorageError as error:  # a link, a pipe
+        raise ArtifactError(str(error)) from error
+    beside = {MANIFEST, "README.md"}  # the registry puts a card there; nothing reads it
+    others = [name for name in found if name not in beside and not name.startswith(f"{LOGS}/")]
+    if others:
+        raise ArtifactError(
+            f"{path}: expected no file but those in its {MANIFEST}, found {others[0]}"
+        )
+
+
+def _remember(path: Path, manifest: Manifest) -> None:
+    """Note what this process knows of the files that it has made or read."""
+    for name, content in manifest.files.items():
+        storage.remember_digest(path / name, content.sha256)
 
 
 def _taken(place: Place, kind: str) -> str:

@@ -24,7 +24,14 @@ __all__ = ["code_digest", "deciding", "input_digests", "module_of", "run_key"]
 # itself: a config's values, an artifact's digest, FORMAT.
 _CARRIERS = {"artifacts", "config", "errors", "progress", "storage"}
 # The same among libraries. One that is not listed here counts.
-_CARRYING_LIBRARIES = {"aiohttp", "huggingface_hub", "model_registry", "mr_openapi"}
+_CARRYING_LIBRARIES = {
+    "aiohttp",
+    "cryptography",
+    "huggingface_hub",
+    "mlflow",
+    "model_registry",
+    "mr_openapi",
+}
 _CARRYING_LIBRARIES |= {"pydantic", "safetensors", "yaml", "yarl"}
 
 _ROOT = Path(__file__).parents[1]

@@ -2,13 +2,24 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from soda.artifacts.artifact import Artifact
 from soda.artifacts.writer import LOGS, Writer
+from soda.errors import KindError
 from soda.rows import Pair, Prompt, Response, Split
+from soda.storage import Location
 
-__all__ = ["Comparison", "Model", "Pairs", "Prompts", "Registration", "Report", "Responses"]
+__all__ = [
+    "Comparison",
+    "Model",
+    "Pairs",
+    "Prompts",
+    "Registration",
+    "Report",
+    "Responses",
+    "open_any",
+]
 
 
 class Prompts(Artifact):
@@ -57,16 +68,27 @@ class Responses(Artifact):
 
 
 class Pairs(Artifact):
-    """Preference pairs, one file a split: `load_dataset(folder)` reads them, TRL trains on them."""
+    """Preference pairs, one file a split: `load_dataset(folder)` reads them, TRL trains on them.
+
+    After the audit also `audit.json`, `audit.html`, and what was said of pairs: `verdicts.jsonl`.
+    """
 
     kind = "pairs"
+    AUDIT = "audit.json"
+    PAGE = "audit.html"
+    VERDICTS = "verdicts.jsonl"
 
     def rows(self, split: Split) -> Iterator[Pair]:
         """Read the pairs of one split."""
         return map(Pair.from_json, self.read_rows(f"{split}.jsonl"))
 
+    def audit(self) -> dict[str, Any] | None:
+        """Read what the audit found; None: there was none."""
+        path = self.path / self.AUDIT
+        return json.loads(path.read_bytes()) if path.is_file() else None
+
     def __len__(self) -> int:
-        return sum(self.manifest.rows.values())
+        return sum(self.count(f"{split}.jsonl") for split in get_args(Split))
 
 
 class Model(Artifact):
@@ -91,15 +113,36 @@ class Model(Artifact):
 
 
 class Report(Artifact):
-    """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`."""
+    """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`.
+
+    `charts.json` holds the curves of the trainings, as they are drawn.
+    """
 
     kind = "report"
+    FIGURES, CHARTS = "report.json", "charts.json"
+    TABLE, PAGE = "report.md", "report.html"
+    SAMPLES = "samples.jsonl"
     SCORES = "scores.json"
 
     def figures(self) -> dict[str, Any]:
         """Read the figures: by name of the metric, before, after and change."""
-        figures: dict[str, Any] = json.loads((self.path / "report.json").read_bytes())
+        figures: dict[str, Any] = json.loads((self.path / self.FIGURES).read_bytes())
         return figures
+
+    @property
+    def eval_config(self) -> dict[str, Any]:
+        """How the figures were measured: the values of eval, whatever stage came after it."""
+        return dict(self.manifest.facts.get("eval", {}).get("config", self.manifest.config))
+
+    @property
+    def eval_inputs(self) -> dict[str, str]:
+        """What was measured: the digests of eval's inputs."""
+        return dict(self.manifest.facts.get("eval", {}).get("inputs", self.manifest.inputs))
+
+    def charts(self) -> list[dict[str, Any]]:
+        """Read the curves of the trainings, as they are drawn."""
+        charts: list[dict[str, Any]] = json.loads((self.path / self.CHARTS).read_bytes())
+        return charts
 
     def scores(self) -> dict[str, dict[str, dict[str, float]]]:
         """Read every score: by model (before, warmed, after), metric, and prompt or pair."""
@@ -127,7 +170,7 @@ class Report(Artifact):
     def answers_right(self) -> list[list[int]]:
         """Count checkable answers: rows right and wrong before, columns right and wrong after."""
         counts = [[0, 0], [0, 0]]
-        for row in self.read_rows("samples.jsonl"):
+        for row in self.read_rows(self.SAMPLES):
             if row["before_right"] is not None:
                 counts[not row["before_right"]][not row["after_right"]] += 1
         return counts
@@ -161,3 +204,18 @@ class Comparison(Artifact):
 
     kind = "comparison"
     PAGES = (f"{LOGS}/comparison.html", f"{LOGS}/comparison.md")  # they show times, too
+
+
+def open_any(location: Location) -> Artifact:
+    """Open a finished artifact of whatever kind.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+    """
+    kinds = Artifact.__subclasses__()
+    for kind in kinds[:-1]:
+        try:
+            return kind.open(location)
+        except KindError:
+            continue
+    return kinds[-1].open(location)

@@ -11,6 +11,7 @@ import hashlib
 
 from soda import storage
 from soda.artifacts.manifest import MANIFEST, Manifest
+from soda.artifacts.writer import LOGS
 from soda.errors import MissingObject, StorageError
 from soda.storage import Place
 
@@ -62,10 +63,10 @@ def get(place: Place) -> bool:
         storage.remove_tree(unfinished)
         try:
             storage.download_tree(store, version, files, unfinished, label=f"from {place}")
-            for entry in store.list(f"{version}/"):  # logs have no checksum in the manifest
-                name = entry.name.removeprefix(f"{version}/")
-                if name not in files:
-                    store.download(entry.name, unfinished / name, lambda count: None)
+            storage.write_atomically(unfinished / MANIFEST, manifest)
+            for entry in store.list(f"{version}/{LOGS}/"):  # they have no checksum
+                name = storage.checked(entry.name.removeprefix(f"{version}/"))
+                store.download(entry.name, unfinished / name, lambda count: None)
         except StorageError:
             storage.remove_tree(unfinished)
             raise

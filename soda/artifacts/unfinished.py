@@ -5,14 +5,18 @@ names them. A machine that dies in the middle of a push leaves the snapshot befo
 """
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from soda import storage
 from soda.errors import MissingObject, StorageError
-from soda.storage import Content, Store
+from soda.storage import Content, Store, checked
 
 __all__ = ["UnfinishedWork"]
 
@@ -54,7 +58,7 @@ class UnfinishedWork:
             return False
         storage.remove_tree(self._folder)
         self._folder.mkdir(parents=True)
-        files = {name: Content(**values) for name, values in json.loads(data).items()}
+        files = _read_index(data, f"{self._store.url}/{_INDEX}")
         unfinished = self._folder.parent / ".pulling"
         storage.remove_tree(unfinished)
         by_digest = {content.sha256: content for content in files.values()}
@@ -82,11 +86,7 @@ class UnfinishedWork:
         if not now and begin < self._next_push:
             return
         self._check()
-        files = {
-            path.relative_to(self._folder).as_posix(): self._content(path)
-            for path in sorted(self._folder.rglob("*"))
-            if path.is_file()
-        }
+        files = {name: self._content(path) for name, path in storage.files_in(self._folder).items()}
         there = {entry.name.removeprefix("objects/") for entry in self._store.list("objects/")}
         for name, content in files.items():
             if content.sha256 not in there:
@@ -119,3 +119,17 @@ class UnfinishedWork:
         if mark not in self._contents:
             self._contents[mark] = Content.of(path)
         return self._contents[mark]
+
+
+@functools.cache
+def _index() -> TypeAdapter[dict[str, Content]]:
+    names = Annotated[str, AfterValidator(checked)]
+    return TypeAdapter(dict[names, Content])
+
+
+def _read_index(data: bytes, where: str) -> dict[str, Content]:
+    """Read an index; whoever may write to the store may have written it."""
+    try:
+        return _index().validate_json(data)
+    except (ValidationError, StorageError) as error:
+        raise StorageError(f"{where}: expected an index of files, found: {error}") from error

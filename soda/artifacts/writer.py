@@ -75,10 +75,13 @@ class Writer:
             raise
 
     def files(self) -> dict[str, Content]:
-        """Return size and checksum of every file but the logs."""
-        found = {}
-        for path in sorted(self.path.rglob("*")):
-            name = path.relative_to(self.path).as_posix()
-            if path.is_file() and not name.startswith(f"{LOGS}/"):
-                found[name] = Content.of(path)
-        return found
+        """Return size and checksum of every file but the logs.
+
+        Raises:
+            StorageError: a link, a pipe or a device is among them.
+        """
+        return {
+            name: Content.of(path)
+            for name, path in storage.files_in(self.path).items()
+            if not name.startswith(f"{LOGS}/")
+        }

@@ -17,6 +17,9 @@ STEPS: dict[str, tuple[str, ...]] = {
         "student_empty",
         "student_refused",
         "prompts_differ",
+        "template_refused",
+        "noncharacter",
+        "control_token",
     ),
     "not truncated": ("teacher_truncated",),
     "not refused": ("teacher_refused",),
@@ -25,6 +28,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "not contaminated": ("contaminated",),
     "kept": ("prompt_too_long", "teacher_too_long", "student_too_long", "sensitive", "unbalanced"),
 }
+_LAST = "kept"  # what belongs to no other step is lost there
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,13 @@ def build_funnel(prompts: int, drops: Mapping[str, int], kept: int) -> Funnel:
         kept: how many pairs there are.
 
     Raises:
-        ArtifactError: a reason belongs to no step, or the numbers do not add up: rows were lost
-            without a reason, or counted twice.
+        ArtifactError: the numbers do not add up: rows were lost without a reason, or counted twice.
     """
     known = {reason for reasons in STEPS.values() for reason in reasons}
-    unknown = sorted(set(drops) - known)
-    if unknown:
-        raise ArtifactError(f"funnel: expected reasons that belong to a step, found {unknown}")
+    others = tuple(sorted(set(drops) - known))
     steps = [Step("prompts", prompts, {})]
     for name, reasons in STEPS.items():
+        reasons += others if name == _LAST else ()
         lost = {reason: drops[reason] for reason in reasons if drops.get(reason)}
         steps.append(Step(name, steps[-1].rows - sum(lost.values()), lost))
     if steps[-1].rows != kept:

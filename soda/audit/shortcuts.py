@@ -96,14 +96,17 @@ def _held_out_scores(differences: Array) -> Array:
     return scores
 
 
-def length_balanced(answers: Answers, seed: int = 0) -> list[int]:
+def length_balanced(lengths: Sequence[tuple[int, int]], seed: int = 0) -> list[int]:
     """Return the places of the pairs to keep, so that the chosen answer is as often the shorter.
 
     Within each band of length ratios as many pairs are kept with the chosen answer longer as with
     it shorter, at random. What is lost is the imbalance: if nine of ten chosen answers are the
     longer, a fifth of the pairs is left.
+
+    Args:
+        lengths: of the chosen and the rejected answer, in characters.
     """
-    ratios = np.array([np.log((len(one) + 1) / (len(other) + 1)) for one, other in answers])
+    ratios = np.array([np.log((chosen + 1) / (rejected + 1)) for chosen, rejected in lengths])
     band = np.floor(np.abs(ratios) / _BIN).astype(int)
     draw = np.random.default_rng(seed)
     kept = list(np.flatnonzero(ratios == 0))

@@ -17,6 +17,7 @@ from typing import Any
 
 from soda.commands.watch import release
 from soda.errors import SodaError
+from soda.escape import escape_chat, is_open_to_others
 from soda.kubernetes.trainjob import delete_job
 from soda.kubernetes.workflow import RunState, look_at_workflow
 from soda.progress import say
@@ -27,6 +28,16 @@ __all__ = ["Ending", "ending_of", "notify", "post_message"]
 _TIMEOUT_SECONDS = 20
 _LONGEST = 500  # characters of a reason
 _AGAIN = "submit it again: it goes on from what is in the store"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A webhook answers by itself; whoever it points to is not told."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +158,15 @@ def post_message(text: str) -> None:
     if not url.startswith(("https://", "http://")):
         say("notify: SODA_NOTIFY_URL: expected http:// or https://, found another address")
         return
+    if is_open_to_others(url):
+        say("warning: notify: SODA_NOTIFY_URL is plain http: others can read it; use https")
     try:
         request = urllib.request.Request(
             url,
-            data=json.dumps({"text": text}).encode(),
+            data=json.dumps({"text": escape_chat(text)}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):
+        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError as refusal:
         refusal.close()

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 
 from soda.errors import DataError
+from soda.limits import ROW_BYTES
 
-__all__ = ["FORMATS", "ROW_BYTES", "Row", "read_rows", "shown"]
+__all__ = ["FORMATS", "Row", "read_rows", "shown"]
 
-ROW_BYTES = 64 * 2**20  # the largest row, line or cell that is read
 _CHUNK = 2**16
 _SHOWN = 80
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from yarl import URL
 
+from soda.escape import is_secret
+
 __all__ = ["Address"]
 
 _CALLED = re.compile(r"(/chat)?/completions/*$")  # people paste the whole address
-_SECRETS = re.compile(r"(api[-_]?)?key|(access[-_]?)?token|secret|password|sig|code", re.IGNORECASE)
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
 
@@ -38,7 +39,7 @@ class Address:
         if not host:
             raise ValueError(f"expected a host in the URL, found '{text}'")
         for name in url.query:
-            if _SECRETS.fullmatch(name):
+            if is_secret(name):
                 raise ValueError(f"expected no secret in the URL, found '{name}='; see headers")
         path = _CALLED.sub("", re.sub("/{2,}", "/", url.raw_path)).rstrip("/")
         return cls(url.with_path(path, encoded=True, keep_query=True).with_fragment(None))

@@ -1,5 +1,7 @@
 """One request, sent once: what was received, or one failure that says what to do."""
 
+import functools
+import io
 import json
 import time
 from collections.abc import Mapping
@@ -19,10 +21,14 @@ from soda.endpoint.proxy import proxy_for
 from soda.endpoint.refusals import Where, quoted
 from soda.endpoint.retry_after import retry_after_seconds
 from soda.errors import ConfigError, EndpointError
+from soda.escape import is_open_to_others
+from soda.limits import BATCH_FILE_BYTES, RESPONSE_BYTES
+from soda.progress import say
 
 __all__ = ["Client", "Endpoint", "Response", "open_session"]
 
 _CONNECT_SECONDS = 30.0  # an answer takes long, a connection does not
+_PIECE_BYTES = 2**18
 _LONG = 8  # characters: no word of an answer by chance
 
 # The request never left: nothing can have been billed for it.
@@ -83,6 +89,28 @@ def open_session(timeout_seconds: float) -> aiohttp.ClientSession:
     )
 
 
+@functools.cache
+def _warn_of_plain_http(name: str, address: Address) -> None:
+    say(
+        f"warning: {name}: the key goes to {address} over plain http: others can read it; use https"
+    )
+
+
+async def _read_body(response: aiohttp.ClientResponse, into: IO[bytes], limit: int) -> None:
+    """Write a response's body, decompressed, into a file.
+
+    Raises:
+        Unanswered: it is longer than the limit.
+    """
+    size = 0
+    async for piece in response.content.iter_chunked(_PIECE_BYTES):
+        size += len(piece)
+        if size > limit:
+            response.close()
+            raise Unanswered(f"expected at most {limit} bytes, found more", billed=True)
+        into.write(piece)
+
+
 class Client:
     """Talks to one endpoint.
 
@@ -101,6 +129,8 @@ class Client:
         self._url = endpoint.address.at(path)
         self._url_text = str(self._url)
         self._headers = endpoint.secrets()
+        if self._headers and is_open_to_others(self._url_text):
+            _warn_of_plain_http(endpoint.caller.name, endpoint.address)
         values = {value.removeprefix("Bearer ") for value in self._headers.values()}
         self._secrets = sorted(values | {json.dumps(value)[1:-1] for value in values})
         self._options: dict[str, Any] = {"allow_redirects": False}
@@ -153,12 +183,12 @@ class Client:
             async with self._session.request(
                 method, url, headers=self._headers, **self._options, **content
             ) as response:
-                data = b""
+                kept: IO[bytes] = io.BytesIO()
+                limit = RESPONSE_BYTES
                 if into is not None and response.status == 200:
-                    async for piece in response.content.iter_chunked(1 << 20):
-                        into.write(piece)
-                else:
-                    data = await response.read()
+                    kept, limit = into, BATCH_FILE_BYTES
+                await _read_body(response, kept, limit)
+                data = kept.getvalue() if isinstance(kept, io.BytesIO) else b""
                 return self._received(response, data, begin)
         except aiohttp.ClientHttpProxyError as error:
             problem = f"the proxy answered {error.status} {error.message}"

@@ -13,6 +13,7 @@ from soda.endpoint.answer import Answer, Received
 from soda.endpoint.failures import Unanswered, Unusable
 from soda.endpoint.refusals import Said, Where, explain, quoted, said_in
 from soda.endpoint.thoughts import split_thoughts
+from soda.limits import TOKENS
 from soda.rows import Outcome
 
 __all__ = ["End", "decoded", "plain_answer", "read"]
@@ -39,7 +40,6 @@ _THOUGHTS = (
     *("reasoning_content", "reasoning", "thinking", "thoughts"),
     *("reasoning_details", "thinking_blocks"),
 )
-_MOST_TOKENS = 10**9
 
 
 def decoded(data: bytes, charset: str | None) -> str:
@@ -263,7 +263,7 @@ def _usage(usage: Any) -> tuple[int | None, int | None]:
     return prompt, answer
 
 
-def _whole(value: Any, most: int = _MOST_TOKENS) -> int | None:
+def _whole(value: Any, most: int = TOKENS) -> int | None:
     """Return a count as an int; None for what is none: negative, not finite, or no number."""
     if type(value) is int and 0 <= value <= most:
         return value

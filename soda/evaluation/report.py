@@ -1,17 +1,24 @@
 """The report of one training: a page with plots and answers side by side, and a short table."""
 
+import base64
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from soda.escape import escape_markdown
+from soda.evaluation.audit_page import say_gap
 from soda.evaluation.metrics import OF_WORDS
 from soda.evaluation.templates import templates
 from soda.training.run.metrics import CheckFigures, Row, StepFigures
 
-__all__ = ["render_html", "render_markdown"]
+__all__ = ["draw_charts", "render_html", "render_markdown"]
 
 MARKS = {"better": "✓", "worse": "✗", "not clear": "~", "not judged": "·"}
 LEFT, RIGHT, TOP, BOTTOM = 44, 348, 12, 164  # where a chart's lines may go, in its own pixels
+SHOWN = 40  # answers that a browser without scripts shows, or one that prints
 POINTS = 120  # a longer line is averaged down to at most as many
 
 Line = list[tuple[float, float]]  # step, value
@@ -20,40 +27,75 @@ _number, _signed = "{:z.3f}".format, "{:+z.3f}".format  # z: never -0.000
 
 
 def render_html(
-    figures: dict[str, Any], samples: list[dict[str, Any]], curves: list[list[Row]]
+    figures: Mapping[str, Any],
+    samples: Sequence[Mapping[str, Any]],
+    charts: Sequence[Mapping[str, Any]],
+    **more: Any,
 ) -> str:
-    """Return the whole report as one page that fetches nothing and runs no script.
+    """Return the whole report as one page that fetches nothing; its one script is its own.
 
     Args:
-        figures: what eval found; of two models, or with the warmed-up one of three.
+        figures: what eval and judge found; of two models, or with the warmed-up one of three.
         samples: the answers side by side.
-        curves: the rows of each training's metrics, in order.
+        charts: from `draw_charts`.
+        more: `steps` and `recipe`, how the report was made, where that is known.
     """
     environment = templates(autoescape=True)  # answers are whatever a model wrote
     environment.filters |= {"number": _number, "signed": _signed, "judge": _judge, "plot": _plot}
     headline, details = _verdict(figures)
+    opponents = [one["title"] for one in figures.get("judge", {}).get("opponents", {}).values()]
+    script = (Path(__file__).parent / "samples.js").read_text(encoding="utf-8")
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html.j2").render(
         **figures,
+        **more,
+        title="Distillation report",
         changes=_changes(figures),
         of_words=_of_words(figures),
         headline=headline,
         details=details,
         samples=samples,
-        charts=[chart for curve in curves for chart in _charts(curve)],
+        shown=SHOWN,
+        opponents=opponents,
+        payload=_payload(figures["models"], opponents, samples),
+        script=script,
+        script_digest=f"sha256-{hashed}",
+        charts=charts,
         marks=MARKS,
     )
     return page.encode(errors="replace").decode()  # JSON can hold half a character, UTF-8 cannot
 
 
-def render_markdown(figures: dict[str, Any]) -> str:
+def draw_charts(curves: Iterable[list[Row]]) -> list[dict[str, Any]]:
+    """Return the charts of each training's metrics, in order."""
+    return [chart for curve in curves for chart in _charts(curve)]
+
+
+def _payload(
+    models: Mapping[str, str], opponents: list[str], samples: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the answers as JSON that cannot end the element it stands in."""
+    named = [(name, title.capitalize()) for name, title in models.items()]
+    text = json.dumps({"models": named, "opponents": opponents, "rows": list(samples)})
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def render_markdown(figures: Mapping[str, Any]) -> str:
     """Return the verdict, the metrics and the dropped rows as GitHub's markdown."""
     headline, details = _verdict(figures)
     models, changes = figures["models"], _changes(figures)
-    heads = ["metric", *models.values(), *(f"{text} (95 % interval)" for text in changes.values())]
+    heads = [
+        "metric",
+        *map(escape_markdown, models.values()),
+        *(f"{text} (95 % interval)" for text in changes.values()),
+    ]
     table = [f"| {' | '.join(heads)} | |", f"|---|{'--:|' * (len(heads) - 1)}---|"]
     for metric in figures["metrics"].values():
         outcome = _judge(metric)
-        cells = [metric["label"], *(_number(metric[name]["mean"]) for name in models)]
+        cells = [
+            escape_markdown(metric["label"]),
+            *(_number(metric[name]["mean"]) for name in models),
+        ]
         cells += [_interval(metric[name]) for name in changes]
         table.append(f"| {' | '.join(cells)} | {MARKS[outcome]} {outcome} |")
     tables = ["\n".join(table)]
@@ -68,21 +110,23 @@ def render_markdown(figures: dict[str, Any]) -> str:
         for name, part in figures["scripts"].items():
             found = [part["metrics"].get(key) for key in shown]
             cells = [_interval(metric["change"]) if metric else "" for metric in found]
-            table.append(f"| {name} | {part['prompts']} | {' | '.join(cells)} |")
+            table.append(f"| {escape_markdown(name)} | {part['prompts']} | {' | '.join(cells)} |")
         tables.append("\n".join(table))
     rows = figures["rows"]
-    drops = ", ".join(f"{count} `{why}`" for why, count in rows["drops"].items()) or "none"
+    counted = [f"{count} {escape_markdown(why)}" for why, count in rows["drops"].items()]
+    drops = ", ".join(counted) or "none"
     kept = f"{rows['prompts']} prompts gave {rows['pairs']} pairs. Dropped: {drops}."
-    return "\n\n".join([f"**{headline}** {' '.join(details)}", *tables, kept]) + "\n"
+    said = escape_markdown(" ".join(details))
+    return "\n\n".join([f"**{headline}** {said}", *tables, kept]) + "\n"
 
 
-def _changes(figures: dict[str, Any]) -> dict[str, str]:
+def _changes(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the changes to show; what the warm-up did follows from them."""
     shown = {"change": "change from base", "change_since_warm_up": "change since the warm-up"}
     return shown if "warmed" in figures["models"] else {"change": "change"}
 
 
-def _of_words(figures: dict[str, Any]) -> dict[str, str]:
+def _of_words(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return the metrics that are shown by script, with their labels."""
     metrics = figures["metrics"]
     return {name: metrics[name]["label"] for name in OF_WORDS if name in metrics}
@@ -102,7 +146,7 @@ def _judge(metric: dict[str, Any], change: str = "change") -> str:
     return "better" if (low > 0) == (metric["better"] == "higher") else "worse"
 
 
-def _verdict(figures: dict[str, Any]) -> tuple[str, list[str]]:
+def _verdict(figures: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return what the figures say: one sentence, and the sentences that explain it."""
     found = _outcomes(figures, "change")
     details = [
@@ -113,6 +157,15 @@ def _verdict(figures: dict[str, Any]) -> tuple[str, list[str]]:
     if "warmed" in figures["models"]:
         since = _outcomes(figures, "change_since_warm_up")
         details.append(f"Since the warm-up alone: {_score(since)}.")
+    for one in figures.get("judge", {}).get("opponents", {}).values():
+        rate = one["win_rate"]
+        if rate["mean"] is not None:
+            details.append(
+                f"A judge prefers it to {one['title']} in {rate['mean']:.1%} of {one['prompts']} "
+                f"prompts ({rate['low']:.1%} to {rate['high']:.1%})."
+            )
+    if (audit := figures.get("audit")) and audit["gap"]["decision"] != "pass":
+        details.append(say_gap(audit))
     for training in figures["trainings"]:
         if training["stopped_early"]:
             method = training["method"]
@@ -120,7 +173,7 @@ def _verdict(figures: dict[str, Any]) -> tuple[str, list[str]]:
     return f"{_score(found).capitalize()}.", details
 
 
-def _outcomes(figures: dict[str, Any], change: str) -> dict[str, list[str]]:
+def _outcomes(figures: Mapping[str, Any], change: str) -> dict[str, list[str]]:
     """Return the metrics by what came of them."""
     found: dict[str, list[str]] = {outcome: [] for outcome in MARKS}
     for metric in figures["metrics"].values():

@@ -2,7 +2,11 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["templates"]
+from soda.escape import escape_markdown
+
+__all__ = ["SHARED", "templates"]
+
+SHARED = ("page.html.j2", "evidence.html.j2")  # only templates name them: here keys see them
 
 
 def templates(*, autoescape: bool) -> Environment:
@@ -11,10 +15,12 @@ def templates(*, autoescape: bool) -> Environment:
     Args:
         autoescape: write what is put in as HTML writes text.
     """
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("soda", "evaluation"),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["markdown"] = escape_markdown
+    return environment

@@ -8,6 +8,7 @@
 | own family | right, by the judge's own family | right, by another | prefers neither |
 """
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ class Bias:
 
     def to_json(self) -> dict[str, Any]:
         """Return the bias as a JSON object."""
-        rate = {"mean": self.rate.mean, "low": self.rate.low, "high": self.rate.high}
+        mean = None if math.isnan(self.rate.mean) else self.rate.mean  # JSON has no NaN
+        rate = {"mean": mean, "low": self.rate.low, "high": self.rate.high}
         counts = {"pairs": self.pairs, "unclear": self.unclear, "fair": self.fair}
         return {"label": self.label, "rate": rate, **counts}
 

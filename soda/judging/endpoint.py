@@ -9,21 +9,50 @@ from soda.endpoint.answer import Answer
 from soda.endpoint.caller import Caller
 from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Job, Rules, Work
+from soda.endpoint.journal import Journal
 from soda.endpoint.request import Request
 from soda.endpoint.upload import open_journal
-from soda.judging.judges import Ask
 from soda.rows import Message, digest
 from soda.storage import Place
 
-__all__ = ["JUDGE", "open_judge"]
+__all__ = ["JUDGE", "JudgeAsk", "open_judge"]
 
 JUDGE = Caller("judge", "judge", "SODA_JUDGE_API_KEY")
+
+
+class JudgeAsk:
+    """Asks many requests at once; the bill is over all of them."""
+
+    def __init__(self, journal: Journal, endpoint: Endpoint, body: dict[str, Any], rules: Rules):
+        self.account: dict[str, Any] = {}  # what this run did, and what its requests have cost
+        self._journal = journal
+        self._endpoint = endpoint
+        self._body = body
+        self._rules = rules
+        self._asked: list[Request] = []
+        self._answered = 0
+
+    def __call__(self, conversations: list[list[Message]]) -> list[Answer]:
+        """Return an answer a conversation; one that was not had says why."""
+        where, body = self._endpoint.address.identity, self._body
+        new = [Request.of(where, {**body, "messages": each}) for each in conversations]
+        self._asked.extend(new)
+        work = Work(body, lambda: self._asked, len(self._asked))
+        job = Job(self._journal, self._endpoint, work, self._rules)
+        try:
+            job.run()
+        finally:
+            found = job.account()
+            self._answered += found["answered"]
+            kept = ("usd", "usd_possibly_billed")
+            self.account = {"answered": self._answered, **{key: found[key] for key in kept}}
+        return [job.end_of(request) for request in new]
 
 
 @contextlib.contextmanager
 def open_judge(
     store: Place, endpoint: Endpoint, body: dict[str, Any], share: str, rules: Rules | None = None
-) -> Iterator[Ask]:
+) -> Iterator[JudgeAsk]:
     """Open a judge's journal in the store, and give what asks the judge for one run.
 
     Price, limits and failures are counted over all that this run asks, however often it does.
@@ -42,13 +71,4 @@ def open_judge(
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", str(body["model"]))[:40].strip("-")
     name = f"{endpoint.caller.name}/{model}-{digest({'endpoint': where, **body})[:8]}"
     with open_journal(store, name, share) as journal:
-        asked: list[Request] = []
-
-        def ask(conversations: list[list[Message]]) -> list[Answer]:
-            new = [Request.of(where, {**body, "messages": each}) for each in conversations]
-            asked.extend(new)
-            job = Job(journal, endpoint, Work(body, lambda: asked, len(asked)), rules or Rules())
-            job.run()
-            return [job.end_of(request) for request in new]
-
-        yield ask
+        yield JudgeAsk(journal, endpoint, body, rules or Rules())

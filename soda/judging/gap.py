@@ -17,6 +17,7 @@ __all__ = [
     "measure_gap",
     "not_measured",
     "random_order",
+    "rates_by_slice",
 ]
 
 Decision = Literal["pass", "fail", "not shown", "not measured"]
@@ -102,10 +103,12 @@ def measure_gap(
             f"the teacher wins {rate.mean:.1%} ({rate.low:.1%} to {rate.high:.1%}) of {count} "
             f"prompts; {threshold:.0%} is {_SAID[decision]}"
         )
-    return Gap(decision, reason, threshold, rate, counts, early, _by_slice(taken, confidence))
+    return Gap(decision, reason, threshold, rate, counts, early, rates_by_slice(taken, confidence))
 
 
-def _by_slice(verdicts: Sequence[Verdict], confidence: float) -> dict[str, dict[str, Any]]:
+def rates_by_slice(
+    verdicts: Sequence[Verdict], confidence: float = 0.95
+) -> dict[str, dict[str, Any]]:
     """Return the win rate of each slice: to be looked at, not tested, as the slices are many."""
     groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
@@ -114,6 +117,8 @@ def _by_slice(verdicts: Sequence[Verdict], confidence: float) -> dict[str, dict[
     found = {}
     for name, group in sorted(groups.items()):
         counts = tally(group)
+        if not counts.clear:
+            continue
         rate = wilson(counts.score, counts.clear, confidence)
         found[name] = {
             "count": counts.clear,

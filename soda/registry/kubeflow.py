@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from soda.errors import RegistryError
+from soda.escape import hide_secrets, is_open_to_others
+from soda.progress import say
 
-__all__ = ["register_version"]
+__all__ = ["flat", "register_version"]
 
 _TIMEOUT = 60  # seconds for everything; the client alone waits five minutes for each answer
 _DIGEST = "model_digest"
@@ -34,7 +36,13 @@ def register_version(
         RegistryError: no answer, a refusal, or the version is there with another model.
     """
     if not address.startswith(("http://", "https://")):
-        raise RegistryError(f"model registry: expected http:// or https://, found '{address}'")
+        raise RegistryError(
+            f"model registry: expected http:// or https://, found '{hide_secrets(address)}'"
+        )
+    if is_open_to_others(address) and os.environ.get("SODA_MODEL_REGISTRY_TOKEN"):
+        say(
+            "warning: model registry: the token goes over plain http: others can read it; use https"
+        )
     assert _DIGEST in lineage, "it says whether a version that is there is the same one"
     core = _import_client()
     import aiohttp
@@ -48,10 +56,10 @@ def register_version(
         name=name,
         version=version,
         uri=uri,
-        metadata=_flat(lineage),
+        metadata=flat(lineage),
         author=author,
     )
-    where = f"model registry {address}: {name} version {version}"
+    where = f"model registry {hide_secrets(address)}: {name} version {version}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how the client hands its timeout to aiohttp
@@ -61,7 +69,7 @@ def register_version(
     except TimeoutError as error:
         raise RegistryError(f"{where}: expected an answer, found none in {_TIMEOUT} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = hide_secrets(" ".join(str(error).split())[:300])
         raise RegistryError(f"{where}: expected an answer, found {said}") from error
 
 
@@ -144,19 +152,19 @@ def _source() -> dict[str, str]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
     """Return nested values under dotted names, as the few kinds that the registry keeps."""
-    flat: dict[str, str | int | float | bool] = {}
+    found: dict[str, str | int | float | bool] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            flat[f"{prefix}{key}"] = json.dumps(value)
+            found[f"{prefix}{key}"] = json.dumps(value)
         elif isinstance(value, float) and not math.isfinite(value):
-            flat[f"{prefix}{key}"] = str(value)  # JSON has no NaN
+            found[f"{prefix}{key}"] = str(value)  # JSON has no NaN
         elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _said(error: Any) -> str:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from soda.escape import escape_markdown
+
 __all__ = ["render_card"]
 
 _CARD = """---
@@ -14,7 +16,7 @@ tags: [distillation, {tags}]
 
 # {name}
 
-A small student distilled from `{teacher}`.
+A small student distilled from {teacher}.
 
 ## How
 
@@ -24,6 +26,10 @@ A small student distilled from `{teacher}`.
 | --- | --- |
 {weights}
 
+## Data
+
+{data}
+
 ## Held-out figures
 
 Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
@@ -31,7 +37,7 @@ Bootstrap 95 % intervals over {prompts} prompts of split `{split}`.
 | metric | {models} | change from base |
 | --- | {lines}--- |
 {rows}
-
+{judged}
 ## Use
 
 ```python
@@ -44,7 +50,11 @@ model = AutoModelForCausalLM.from_pretrained("model")
 ## Limits
 
 It was compared with its base on the prompts above only. It can be wrong, and it has the teacher's
-faults and the base's. The terms of teacher and base model apply.
+faults and the base's.
+
+## Licences
+
+The teacher's answers: {licence}. The base model's own terms apply to the weights.
 
 ## Lineage
 
@@ -71,17 +81,21 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     methods = [training["method"] for training in trainings]
     return _CARD.format(
         name=lineage["name"],
-        teacher=lineage["teacher"]["model"],
+        teacher=escape_markdown(lineage["teacher"]["model"]),
         tags=", ".join(methods) or "untrained",
         how=_how(trainings),
         weights="\n".join(
-            f"| {text}, {_SYMBOLS[name]} | `{weights[name]}` |" for name, text in models.items()
+            f"| {escape_markdown(text)}, {_SYMBOLS[name]} | `{weights[name]}` |"
+            for name, text in models.items()
         ),
         prompts=figures["prompts"],
-        split=figures["split"],
-        models=" | ".join(models.values()),
+        split=escape_markdown(figures["split"]),
+        models=" | ".join(map(escape_markdown, models.values())),
         lines="--- | " * len(models),
         rows="\n".join(_row(metric, models) for metric in figures["metrics"].values()),
+        data=_data(figures),
+        judged=_judged(figures),
+        licence=escape_markdown(lineage["teacher"]["licence"]),
         lineage=json.dumps(lineage, indent=2, sort_keys=True),
     )
 
@@ -111,4 +125,43 @@ def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:
     change = metric["change"]
     interval = f"{change['mean']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
     means = " | ".join(f"{metric[name]['mean']:.3f}" for name in models)
-    return f"| {metric['label']} | {means} | {interval} |"
+    return f"| {escape_markdown(metric['label'])} | {means} | {interval} |"
+
+
+def _data(figures: Mapping[str, Any]) -> str:
+    """Return how many prompts became pairs, and what was found of them before training."""
+    rows, audit = figures["rows"], figures.get("audit")
+    drops = (
+        ", ".join(f"{count} {escape_markdown(why)}" for why, count in sorted(rows["drops"].items()))
+        or "none"
+    )
+    gap = (
+        f"The teacher beside the student: {escape_markdown(audit['gap']['reason'])}."
+        if audit
+        else ("Whether the teacher is better than the student was not measured.")
+    )
+    return f"{rows['prompts']} prompts gave {rows['pairs']} pairs; dropped: {drops}.\n{gap}"
+
+
+def _judged(figures: Mapping[str, Any]) -> str:
+    """Return a judge's win rates, with the judge's own biases."""
+    judge = figures.get("judge", {})
+    lines = [f"- {escape_markdown(one['said'])}" for one in judge.get("opponents", {}).values()]
+    if not lines:
+        return ""
+    name = escape_markdown(judge["name"])
+    biases = [
+        f"- {bias['label']}: {bias['rate']['mean']:.0%} of {bias['pairs']} planted pairs"
+        for bias in judge["biases"]
+        if bias["rate"]["mean"] is not None
+    ]
+    return "\n".join(
+        [
+            "",
+            f"Judged by {name} ({judge['protocol']}):",
+            "",
+            *lines,
+            *biases,
+            "",
+        ]
+    )

@@ -11,8 +11,10 @@ STAGES = (
     "snapshot",
     "choose-rejects",
     "pair-build",
+    "audit",
     "train",
     "eval",
+    "judge",
     "register",
     "compare",
 )

@@ -1,6 +1,9 @@
 """Measure the student before training, after its warm-up, and after training."""
 
+import dataclasses
+import importlib.metadata
 import json
+import math
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,14 +12,18 @@ from soda.artifacts.intermediate import Intermediate
 from soda.artifacts.keys import code_digest, module_of
 from soda.artifacts.kinds import Model, Pairs, Report, Responses
 from soda.artifacts.writer import LOGS, Writer
+from soda.audit.funnel import Funnel, build_funnel
 from soda.config import Config
 from soda.errors import DataError
 from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
 from soda.evaluation.metrics import CHANGES, METRICS, MODELS, intervals, rouge_l
-from soda.evaluation.report import render_html, render_markdown
+from soda.evaluation.regressions import find_regressions
+from soda.evaluation.report import draw_charts, render_html, render_markdown
 from soda.expected import is_right
+from soda.limits import SCORED_TOKENS
 from soda.progress import progress, say
 from soda.rows import Pair, Response, digest
+from soda.slices import slices_of
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
@@ -71,6 +78,7 @@ def eval(  # noqa: A001 - a stage's function has its name
     ]
     held_out = list(pairs.rows(config.split))
     rows, refused = _scorable(rows, ChatFormat.load(base.path))
+    held_out = [pair for pair in held_out if pair.id not in refused]
     if not rows:
         raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
     inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
@@ -88,6 +96,13 @@ def eval(  # noqa: A001 - a stage's function has its name
             writer.drop(key, error.reason, str(error))
         figures = _figures(measured, rows, held_out, config)
         figures |= _lineage(models, teacher, pairs)
+        figures["regressions"] = find_regressions(
+            measured["before"],
+            measured["after"],
+            {row.prompt.id: slices_of(row.prompt.messages, row.prompt.expected) for row in rows},
+            samples=config.bootstrap_samples,
+            seed=config.seed,
+        )
         samples = [_sample(row, measured) for row in rows]
         curves = [_curve(each) for name, each in models.items() if name != "before"]
         _write(writer, figures, samples, curves)
@@ -102,18 +117,26 @@ def eval(  # noqa: A001 - a stage's function has its name
 def _scorable(
     rows: list[Response], chat: ChatFormat
 ) -> tuple[list[Response], dict[str, ChatError]]:
-    """Return the rows that the template takes, and why it takes no others, by the prompt's id."""
+    """Return the rows that can be measured, and why others cannot, by the prompt's id."""
     taken = []
     refused = {}
     for row in rows:
         try:
-            chat.answer_ids(row.prompt.messages, row.text, stopped=True)
+            tokens = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
+            if tokens > SCORED_TOKENS:
+                raise ChatError(
+                    "answer_too_long", f"expected at most {SCORED_TOKENS} tokens, found {tokens}"
+                )
             taken.append(row)
         except ChatError as error:
             refused[row.prompt.id] = error
     if refused:
-        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: the template refuses them")
+        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: {_why(refused)}")
     return taken, refused
+
+
+def _why(refused: dict[str, ChatError]) -> str:
+    return str(next(iter(refused.values())))
 
 
 def _kept(
@@ -235,10 +258,7 @@ def _figures(
     }
     tasks = {
         task: {
-            key: {
-                **{model: found["lm_eval"][task][key] for model, found in measured.items()},
-                "stderr": values.get(f"{key}_stderr", 0.0),
-            }
+            key: _score({model: found["lm_eval"][task] for model, found in measured.items()}, key)
             for key in values
             if not key.endswith("_stderr")
         }
@@ -251,7 +271,22 @@ def _figures(
         "metrics": _metrics(measured, None, config),
         "scripts": by_script if len(by_script) > 1 else {},
         "lm_eval": tasks,
+        "lm_eval_with": {
+            "version": importlib.metadata.version("lm_eval"),
+            "batch_size": config.batch_size,
+            "limit": config.lm_eval_limit,
+        },
     }
+
+
+def _score(found: dict[str, dict[str, float]], key: str) -> dict[str, Any]:
+    """Return one score of lm-eval for each model, with its standard error; 0 is not known.
+
+    That of the change takes the two scores for independent, though the questions are the same.
+    """
+    errors = {model: values.get(f"{key}_stderr", 0.0) for model, values in found.items()}
+    errors["change"] = math.hypot(errors["before"], errors["after"])
+    return {**{model: values[key] for model, values in found.items()}, "stderr": errors}
 
 
 def _metrics(
@@ -288,11 +323,18 @@ def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict
             "pairs": len(pairs),
             "drops": pairs.manifest.drops,
         },
+        "funnel": [dataclasses.asdict(step) for step in _funnel(pairs).steps],
+        "audit": pairs.audit(),
         "trainings": models["after"].trainings,
         "teacher": teacher.manifest.facts["teacher"],
         "models": {name: MODELS[name] for name in models},
         "weights": {name: model.weights_digest for name, model in models.items()},
     }
+
+
+def _funnel(pairs: Pairs) -> Funnel:
+    drops = pairs.manifest.drops
+    return build_funnel(len(pairs) + sum(drops.values()), drops, len(pairs))
 
 
 def _sample(row: Response, measured: dict[str, Measurement]) -> dict[str, Any]:
@@ -340,11 +382,13 @@ def _write(
     curves: list[list[Row]],
 ) -> None:
     for sample in samples:
-        writer.write("samples.jsonl", sample)
+        writer.write(Report.SAMPLES, sample)
+    charts = draw_charts(curves)
     files = {
-        "report.json": json.dumps(figures, indent=2),
-        "report.md": render_markdown(figures),
-        "report.html": render_html(figures, samples, curves),
+        Report.FIGURES: json.dumps(figures, indent=2),
+        Report.CHARTS: json.dumps(charts),
+        Report.TABLE: render_markdown(figures),
+        Report.PAGE: render_html(figures, samples, charts),
     }
     for name, text in files.items():
         (writer.path / name).write_text(text, encoding="utf-8")

@@ -5,7 +5,6 @@ import glob
 import importlib.util
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -195,8 +194,7 @@ def _copy_small(path: Path, source: str, target: Path, names: tuple[str, ...] = 
             continue
         if not name.as_posix().startswith(names):
             continue
-        (target / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, target / name)
+        storage.copy_file(file.resolve(), target / name)  # in a hub's cache it is a link to a blob
     config = target / "config.json"
     if config.is_file():
         values = read_json(config, source)

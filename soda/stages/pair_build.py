@@ -5,6 +5,7 @@ from collections import Counter
 
 from pydantic import Field
 
+from soda.artifacts.dataset_card import render_dataset_card
 from soda.artifacts.kinds import Pairs, Responses
 from soda.config import Config
 from soda.errors import ArtifactError, DataError
@@ -15,17 +16,6 @@ from soda.student.chat import ChatError, ChatFormat
 
 __all__ = ["PairBuildConfig", "pair_build"]
 
-_CARD = """---
-configs:
-- config_name: pairs-{key}
-  data_files:
-{files}
----
-
-Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` that of the model that
-`rejected_source` names, which is the base student unless others were asked.
-`load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
-"""
 # The snapshot's reasons for not asking.
 _UNASKED = ("prompt_too_long", "template_refused", "noncharacter", "control_token")
 
@@ -84,10 +74,8 @@ def pair_build(
             )
         pairs.facts["rejected_sources"] = dict(sources)
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
-        # `datasets` caches by folder and config name, not by content: the name has to differ
-        key = content.hexdigest()[:16]
-        files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name in sorted(splits))
-        (pairs.path / "README.md").write_text(_CARD.format(files=files, key=key), encoding="utf-8")
+        card = render_dataset_card(splits, content.hexdigest())
+        (pairs.path / "README.md").write_text(card, encoding="utf-8")
     return Pairs.open(out)
 
 

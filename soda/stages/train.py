@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soda import storage
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.intermediate import Intermediate
 from soda.artifacts.keys import code_digest
@@ -99,7 +99,7 @@ def _unchanged(
     with _main_process_creates(processes, out, config, inputs) as writer:
         if writer is not None:
             for name in set(model.manifest.files) - {DROPS}:
-                shutil.copyfile(model.path / name, writer.path / name)
+                storage.copy_file(model.path / name, writer.path / name)
             writer.facts.update(model.manifest.facts)
     processes.wait()
     return Model.open(out)
@@ -171,8 +171,7 @@ def _write(writer: Writer, trained: Any, model: Model, config: TrainConfig) -> N
     trained.to(getattr(torch, config.save_dtype)).save_pretrained(writer.path)
     for name in model.manifest.files:
         if not name.endswith(_WEIGHTS) and name not in ("config.json", DROPS):
-            (writer.path / name).unlink(missing_ok=True)
-            shutil.copyfile(model.path / name, writer.path / name)
+            storage.copy_file(model.path / name, writer.path / name)
 
 
 def _describe(

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from soda.errors import MissingObject, StorageError
-from soda.storage.files import explain_os_errors, file_digest, write_atomically
+from soda.storage.digests import file_digest
+from soda.storage.files import explain_os_errors, write_atomically
 from soda.storage.parts import arriving
 from soda.storage.store import Entry, Version, checked, is_temporary
+from soda.storage.tree import files_in, open_file
 
 __all__ = ["FolderStore"]
 
@@ -28,7 +30,7 @@ class FolderStore:
         """Return a file whole; MissingObject if it is not there."""
         path = self._path(name)
         with self._found(path):
-            data = path.read_bytes()
+            data = _read(path)
         return data, _version(data)
 
     def write(self, name: str, data: bytes) -> Version:
@@ -41,14 +43,14 @@ class FolderStore:
         """Write a file that is not there yet; None: it is there, with other content."""
         with self._locked(name) as path:
             if path.exists():
-                return _version(data) if path.read_bytes() == data else None
+                return _version(data) if _read(path) == data else None
             write_atomically(path, data)
         return _version(data)
 
     def swap(self, name: str, data: bytes, expected: Version) -> Version | None:
         """Write over one version of a file; None: it is another by now, or gone."""
         with self._locked(name) as path:
-            found = path.read_bytes() if path.exists() else None
+            found = _read(path) if path.exists() else None
             if found is not None and _version(found) == expected:
                 write_atomically(path, data)
             elif found != data:
@@ -57,9 +59,10 @@ class FolderStore:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the files whose name begins with `prefix`, sorted by name."""
-        top = self._root / prefix.rpartition("/")[0]
-        paths = [path for path in top.rglob("*") if path.is_file()]
-        for name, path in sorted((path.relative_to(self._root).as_posix(), path) for path in paths):
+        folder, slash, _ = prefix.rpartition("/")
+        top = self._path(folder) if folder else self._root
+        for below, path in files_in(top).items():
+            name = f"{folder}{slash}{below}"
             if name.startswith(prefix) and path.name != _LOCK and not is_temporary(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted since
                     yield Entry(name, path.stat().st_size, file_digest(path))
@@ -87,7 +90,13 @@ class FolderStore:
             _copy(source, path, on_bytes)
 
     def _path(self, name: str) -> Path:
-        return self._root / checked(name)
+        """Return where a file lies: below the root, whatever links somebody put there."""
+        path = self._root
+        for part in checked(name).split("/"):
+            path /= part
+            if path.is_symlink():
+                raise StorageError(f"{path}: expected a file or folder, found a link")
+        return path
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[Path]:
@@ -98,13 +107,15 @@ class FolderStore:
         path = self._path(name)
         with explain_os_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with (path.parent / _LOCK).open("w") as file:
+            with open_file(path.parent / _LOCK, "r+b", create=True) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield path
 
     @contextlib.contextmanager
     def _found(self, path: Path) -> Iterator[None]:
         try:
+            if path.is_dir():
+                raise IsADirectoryError(path)
             with explain_os_errors():
                 yield
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -115,10 +126,15 @@ def _version(data: bytes) -> Version:
     return hashlib.sha256(data).hexdigest()
 
 
+def _read(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
+
+
 def _copy(source: Path, target: Path, on_bytes: Callable[[int], None]) -> None:
     with explain_os_errors(), arriving(target) as near:
         copied = 0
-        with source.open("rb") as reader, near.open("wb") as writer:
+        with open_file(source) as reader, near.open("wb") as writer:
             while block := reader.read(_BLOCK):
                 writer.write(block)
                 copied += len(block)

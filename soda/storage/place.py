@@ -6,20 +6,22 @@ stages see folders only.
 
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
 from soda.errors import StorageError
-from soda.storage.files import remove_tree, write_atomically
+from soda.escape import hide_secrets
+from soda.storage.files import write_atomically
 from soda.storage.folder import FolderStore
 from soda.storage.gcs import GcsStore
 from soda.storage.s3 import S3Store
+from soda.storage.scratch import scratch
 from soda.storage.store import Store, checked
+from soda.storage.tree import remove_tree
 
-__all__ = ["BUCKETS", "Location", "Place", "scratch"]
+__all__ = ["BUCKETS", "Location", "Place"]
 
 _STORES: dict[str, Callable[[str, str], Store]] = {"gs": GcsStore, "s3": S3Store}
 BUCKETS = " or ".join(f"{scheme}://" for scheme in _STORES)  # for messages
@@ -55,7 +57,9 @@ class Place:
             # The text is left out: a password may stand in it.
             raise StorageError(f"{scheme}://: expected a bucket, found a user or password in it")
         if scheme not in _STORES:
-            raise StorageError(f"{text}: expected a path, file://, {BUCKETS}, found {scheme}://")
+            raise StorageError(
+                f"{hide_secrets(text)}: expected a path, file://, {BUCKETS}, found {scheme}://"
+            )
         if not bucket:
             raise StorageError(f"{text}: expected {scheme}://bucket/prefix, found no bucket")
         if not _BUCKET.fullmatch(bucket):
@@ -114,9 +118,12 @@ class Place:
         What was fetched before is fetched again only if it is another version by now.
 
         Raises:
-            StorageError: nothing lies here in object storage, or it cannot be reached.
+            StorageError: nothing lies here in object storage, it cannot be reached, or here is a
+                pipe or a device.
         """
         if not self.remote:
+            if self.folder.exists() and not (self.folder.is_file() or self.folder.is_dir()):
+                raise StorageError(f"{self}: expected a file or folder, found a pipe or device")
             return self.folder
         store, name = self.parent.open(), self.folder.name
         found = [entry for entry in store.list(name) if f"{entry.name}/".startswith(f"{name}/")]
@@ -130,20 +137,3 @@ class Place:
                 remove_tree(mark.parent)
                 write_atomically(mark, b"")
         return target / name
-
-
-def scratch() -> Path:
-    """Return this machine's folder for copies of what lies elsewhere: SODA_SCRATCH.
-
-    Without it, a folder of this user below the system's temporary one.
-
-    Raises:
-        StorageError: it belongs to somebody else.
-    """
-    if chosen := os.environ.get("SODA_SCRATCH"):
-        return Path(chosen).absolute()
-    folder = Path(tempfile.gettempdir()) / f"soda-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise StorageError(f"{folder}: expected a folder of this user; set SODA_SCRATCH")
-    return folder

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from soda.errors import MissingObject, StorageError
+from soda.escape import escape_terminal, hide_secrets
 
 __all__ = ["Entry", "Store", "Version", "checked", "is_temporary", "one_line", "ours", "temporary"]
 
 Version = str  # GCS: the generation; S3: the ETag; a folder: the sha256 of the content
 
 _TEMPORARY = re.compile(r"(.*/)?\.[^/]+\.[0-9a-f]{32}(/.*)?")
-
-# A password in an endpoint's URL; a query, which may hold an upload's key.
-_SECRET = re.compile(r"(?<=://)[^/@\s]*@|\?\w+=\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +104,5 @@ def is_temporary(name: str) -> bool:
 def one_line(error: BaseException) -> str:
     """Say in one short line what a vendor's error says."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = _SECRET.sub("", text)
+    text = hide_secrets(escape_terminal(text))
     return text if len(text) <= 240 else text[:240] + "..."

@@ -9,8 +9,9 @@ from pathlib import Path
 from soda.errors import StorageError
 from soda.progress import progress
 from soda.storage import parts
-from soda.storage.files import Content, file_digest
+from soda.storage.digests import Content, file_digest
 from soda.storage.store import Store, checked
+from soda.storage.tree import files_in
 
 __all__ = ["download_tree", "upload_tree"]
 
@@ -20,12 +21,12 @@ _Move = Callable[[str, Callable[[int], None]], None]
 
 
 def upload_tree(folder: Path, store: Store, prefix: str, *, label: str) -> None:
-    """Write every file of a folder below a prefix of a store."""
-    sizes = {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """Write every file of a folder below a prefix of a store.
+
+    Raises:
+        StorageError: something in the folder is a link, a pipe or a device.
+    """
+    sizes = {name: path.stat().st_size for name, path in files_in(folder).items()}
 
     def move(name: str, on_bytes: Callable[[int], None]) -> None:
         store.upload(folder / name, _below(prefix, name), on_bytes)

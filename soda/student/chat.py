@@ -1,12 +1,16 @@
 """The student's chat template, used in one way by sampling, pair building, training and eval."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from soda.errors import ModelError
+from soda.limits import TEMPLATE_CHARACTERS, TEMPLATE_SECONDS
 from soda.rows import Message, digest
 from soda.student.literal import LiteralEncoder
 from soda.student.template import asks_for_date, headings_of
@@ -27,6 +31,31 @@ class ChatError(ModelError):
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
+
+
+@contextlib.contextmanager
+def _bounded_time(name: str) -> Iterator[None]:
+    """Stop a template that loops: its sandbox bounds each loop, and not loops in loops.
+
+    Only the main thread can be stopped so; it is the one that tries a template first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise ModelError(
+            f"{name}: expected a chat template that ends, found one at work for more than "
+            f"{TEMPLATE_SECONDS:g} s"
+        )
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, TEMPLATE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class ChatFormat:
@@ -85,15 +114,25 @@ class ChatFormat:
         return LiteralEncoder(self.tokenizer, control)
 
     def _template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        from transformers.utils import chat_template_utils  # noqa: F401 - not in the measured time
+
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-            )
+            with _bounded_time(self.name):
+                text: str = self.tokenizer.apply_chat_template(
+                    list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+                )
+        except ModelError:
+            raise
         except Exception as error:  # a template is a program, and its errors are of any type
             why = " ".join(str(error).split())
             raise ChatError(
                 "template_refused", f"{self.name}: the chat template refused a prompt: {why}"
             ) from error
+        if len(text) > TEMPLATE_CHARACTERS:
+            raise ModelError(
+                f"{self.name}: expected a chat template that writes at most {TEMPLATE_CHARACTERS} "
+                f"characters, found {len(text)}"
+            )
         return text
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
+from soda.limits import MODEL_JSON_BYTES
 
 __all__ = ["check_folder", "parse_json", "read_json", "regular_files"]
 
-_JSON_BYTES = 256 * 2**20  # the largest tokenizer.json in use has a tenth of it
 _CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
 _CODE = ("auto_map", "auto_mapping", "custom_pipelines", "custom_generate", "kernel_config")
 _PLAIN = re.compile(r"\w*")  # `sdpa`; a hub's kernel is `someone/kernel`, with a tag at times
@@ -62,7 +62,7 @@ def read_json(path: Path, source: str) -> dict[str, Any]:
         ModelError: there is none; refusals call the model by `source`.
     """
     try:
-        if path.stat().st_size > _JSON_BYTES:
+        if path.stat().st_size > MODEL_JSON_BYTES:
             raise ModelError(f"{source}: expected {path.name} of at most 256 MiB, found more")
         return parse_json(path.read_bytes(), path.name, source)
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
+from soda.limits import GGUF_PARTS
 from soda.student.account import refuse_incomplete
 from soda.student.tokenizer import load_tokenizer
 from soda.student.weights import load_causal_lm
@@ -13,7 +14,6 @@ from soda.student.weights import load_causal_lm
 __all__ = ["convert", "parts_of"]
 
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
-_MOST_PARTS = 1000
 _OWN = ("general.architecture", "split.no", "split.count", "split.tensors.count")
 
 
@@ -25,7 +25,7 @@ def parts_of(name: str) -> list[str]:
     """
     found = _SPLIT.fullmatch(name)
     count = int(found[3]) if found else 1
-    if not found or count > _MOST_PARTS:
+    if not found or count > GGUF_PARTS:
         return [name]
     return [f"{found[1]}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)]
 

@@ -1,11 +1,11 @@
 """Which files of a folder hold its weights, and the same weights in files of the usual names."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soda import storage
 from soda.errors import ModelError
 from soda.student.account import Account, take_account
 from soda.student.folder import read_json
@@ -85,7 +85,7 @@ def write_weights(source: Path, weights: Weights, headers: Headers, target: Path
     for number, file in enumerate(files, start=1):
         name = WHOLE if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
         if used[file] == headers[file].keys() and all(names[each] == each for each in used[file]):
-            shutil.copyfile(source / file, target / name)
+            storage.copy_file((source / file).resolve(), target / name)  # a hub's blob
         else:
             rewrite(source / file, target / name, {each: names[each] for each in used[file]})
         index |= {names[each]: name for each in used[file]}

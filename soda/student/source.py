@@ -7,12 +7,13 @@ from pathlib import Path
 
 from soda import storage
 from soda.errors import ConfigError, ModelError
+from soda.limits import HEADER_BYTES
 from soda.rows import digest
 from soda.storage import Place
 from soda.storage.packaged import packaged_file
 from soda.student.folder import regular_files
 from soda.student.gguf import parts_of
-from soda.student.tensors import HEADER_BYTES, Headers, Stored, parse_header
+from soda.student.tensors import Headers, Stored, parse_header
 
 __all__ = ["KEPT", "bucket_sketch", "download", "hub_sketch", "local", "source_digest"]
 
@@ -40,13 +41,16 @@ def source_digest(path: Path) -> str:
     """
     if path.is_dir():
         files = regular_files(path, str(path), KEPT)
-        names = {file.relative_to(path).as_posix(): storage.file_digest(file) for file in files}
+        names = {
+            file.relative_to(path).as_posix(): storage.known_digest(file.resolve())
+            for file in files
+        }
         return digest(names)
     names = {}
     for part in map(Path, parts_of(str(path))):
         if not regular_files(part.parent, str(path), (glob.escape(part.name),)):
             raise ModelError(f"{path}: expected all its parts, found no {part.name}")
-        names[part.name] = storage.file_digest(part)
+        names[part.name] = storage.known_digest(part.resolve())
     return names[path.name] if len(names) == 1 else digest(names)
 
 

@@ -8,10 +8,7 @@ from typing import Any
 
 from soda.errors import ModelError
 
-__all__ = ["HEADER_BYTES", "Headers", "Stored", "parse_header", "read_headers", "rewrite"]
-
-
-HEADER_BYTES = 100_000_000  # safetensors' own limit
+__all__ = ["Headers", "Stored", "parse_header", "read_headers", "rewrite"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}  # the default a
 
 def weights_digest(folder: Path) -> str:
     """Return the digest of a model folder's weights alone."""
-    return digest({path.name: storage.file_digest(path) for path in folder.glob("*.safetensors")})
+    return digest({path.name: storage.known_digest(path) for path in folder.glob("*.safetensors")})
 
 
 def check_weights(folder: Path, name: str = "") -> Account:

@@ -73,7 +73,7 @@ def test_eval_shows_a_page_a_summary_the_figures_and_the_right_answers(ready, ca
 
 
 def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp_path):
-    config = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    config = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     made = call("register", model=ready.model, report=ready.report, config=config)
     registration = Registration.open(made.registration.path)
     assert made.registration.metadata == {"digest": registration.digest, **registration.facts()}
@@ -149,7 +149,7 @@ def test_preflight_fails_with_one_line_on_a_teacher_that_is_not_listed(
 def test_watch_calls_a_teacher_new_and_unchanged_once_it_has_a_champion(
     ready, call, tmp_path, monkeypatch
 ):
-    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     given = {
         "teacher_gen_config": {
             "base_url": ready.url,
@@ -184,7 +184,7 @@ def test_notify_posts_one_message_with_links(call, web, tmp_path, monkeypatch):
         error_code=None,
         error_message="",
     )
-    config = {"name": "tiny", "registry": "gs://bucket/registry"}
+    config = {"name": "tiny", "registry": "gs://bucket/registry", "teacher_licence": "MIT"}
     more = {"store": store, "ui_url": "https://kubeflow.example"}
     call("notify", status=status, pipeline="distill", recipe={"register": config}, **more)
     [message] = web.posted

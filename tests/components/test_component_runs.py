@@ -69,7 +69,7 @@ def check(made, expected):
 def test_the_components_without_torch_make_their_artifacts_on_the_local_runner(
     ready, configs, web, tmp_path, monkeypatch
 ):
-    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     store = str(tmp_path / "store")
 
     @dsl.pipeline(name="light")
@@ -125,7 +125,7 @@ def test_preflight_stops_a_run_on_the_local_runner_and_says_why(configs, web, tm
 
 
 def test_watch_tells_new_from_unchanged_on_the_local_runner(ready, tmp_path, monkeypatch):
-    registry = {"name": "tiny", "registry": str(tmp_path / "registry")}
+    registry = {"name": "tiny", "registry": str(tmp_path / "registry"), "teacher_licence": "MIT"}
     teacher = {"base_url": ready.url, "model": "fake", "sampling": {"max_tokens": 20}}
 
     def look(run):

@@ -32,6 +32,7 @@ def write_recipe(root, **changes):
         "eval": {"max_new_tokens": 8, "lm_eval_tasks": []},
         "register": {
             "name": "tiny",
+            "teacher_licence": "MIT",
             "registry": str(root / "registry"),
             "champion_if": ["teacher_logp.change.low > 0"],
         },

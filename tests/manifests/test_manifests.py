@@ -5,6 +5,7 @@ import json
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.manifests.pods import breaches, pods, references
 from tests.manifests.rendered import COMPOSED, FOLDERS, ROOT, build, compose, objects
@@ -31,6 +32,7 @@ PREREQUISITES = {
     ("ConfigMap", "soda-store"),
 }
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "ClusterQueue", "ResourceFlavor"}
+CLUSTER_WIDE |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 
 
 def named(made):
@@ -66,7 +68,7 @@ def test_the_runtime_has_only_fields_that_kubeflow_trainer_knows():
 
 def test_every_kustomization_is_tested():
     tested = {*FOLDERS, *(name for names in COMPOSED.values() for name in names)}
-    tested |= {"components/existing-namespace"}  # see below
+    tested |= {"components/existing-namespace", "components/narrow-egress"}  # see below
     assert {
         str(path.parent.relative_to(ROOT)) for path in ROOT.rglob("kustomization.yaml")
     } == tested
@@ -189,6 +191,64 @@ def test_our_pods_are_closed_and_nothing_opens_all_of_it(made):
     if ("Namespace", "soda") in named(made):
         closed = {"podSelector": {"matchLabels": LABEL}, "policyTypes": ["Ingress", "Egress"]}
         assert closed in policies
+
+
+def test_whoever_calls_our_pods_is_named(made):
+    for one in made:
+        if one["kind"] == "NetworkPolicy":
+            for rule in one["spec"].get("ingress", ()):
+                assert rule.get("from"), f"{one['metadata']['name']}: anybody may call"
+
+
+def test_a_trainjobs_machines_have_an_account_that_may_nothing():
+    made = objects("overlays/trainer")
+    (runtime,) = [one for one in made if one["kind"] == "TrainingRuntime"]
+    (pod,) = pods(runtime)
+    assert pod["serviceAccountName"] == "soda-train"
+    for one in made:
+        for subject in one.get("subjects", ()):
+            assert subject["name"] != "soda-train"
+
+
+def test_the_steps_account_gets_no_trainjob_but_ours():
+    made = objects("overlays/trainer")
+    (policy,) = [one["spec"] for one in made if one["kind"] == "ValidatingAdmissionPolicy"]
+    (binding,) = [one["spec"] for one in made if one["kind"] == "ValidatingAdmissionPolicyBinding"]
+    assert binding == {"policyName": "soda-train", "validationActions": ["Deny"]}
+    assert policy["failurePolicy"] == "Fail"
+    assert ":soda-runner" in policy["matchConditions"][0]["expression"]
+    rules = " ".join(one["expression"] for one in policy["validations"])
+    for word in ("soda-torch", "initializer", "podTemplateOverrides", "valueFrom", "volumes"):
+        assert word in rules
+    for expression in [one["expression"] for one in policy["validations"]]:
+        assert expression.count("(") == expression.count(")")
+
+
+ADDRESSES = {
+    "teacher": "203.0.113.7/32",
+    "store": "198.51.100.0/24",
+    "kubernetes-api": "10.0.0.1/32",
+}
+
+
+def test_narrow_egress_asks_for_addresses_and_opens_no_others(tmp_path):
+    composed = compose(tmp_path, "base", "components/narrow-egress")
+    with pytest.raises(AssertionError, match="nothing selected by ConfigMap"):
+        build(composed)
+    file = composed / "kustomization.yaml"
+    values = yaml.safe_load(file.read_text())
+    literals = [f"{name}={address}" for name, address in ADDRESSES.items()]
+    values["configMapGenerator"] = [{"name": "soda-egress", "literals": literals}]
+    file.write_text(yaml.safe_dump(values))
+    found = {
+        to["ipBlock"]["cidr"]
+        for one in build(composed)
+        if one["kind"] == "NetworkPolicy"
+        for rule in one["spec"].get("egress", ())
+        for to in rule["to"]
+        if "ipBlock" in to
+    }
+    assert found == {*ADDRESSES.values(), "169.254.20.10/32"}
 
 
 def test_the_namespace_says_which_pods_it_lets_in(stack, made):

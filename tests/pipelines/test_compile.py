@@ -21,7 +21,7 @@ RECIPES = Path(__file__).parents[2] / "pipelines" / "distill" / "recipes"
 PLAIN = {
     "prepare-prompts": {"dataset": "org/prompts", "revision": "0" * 40},
     "import-student": {"source": "org/student", "revision": "0" * 40},
-    "register": {"name": "tiny"},
+    "register": {"name": "tiny", "teacher_licence": "MIT"},
 }
 REJECTS = [
     {"share": 1, "import-student": {"source": "org/smaller", "revision": "1" * 40}},

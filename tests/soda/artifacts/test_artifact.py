@@ -1,14 +1,17 @@
 """Artifacts: whole or not there, never changed, and reused only under their own key."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import soda
 from soda import storage
-from soda.artifacts.artifact import Artifact, work_place
+from soda.artifacts.artifact import Artifact, name_in_store, work_place
+from soda.artifacts.keys import run_key
 from soda.artifacts.kinds import Pairs, Prompts
 from soda.config import Config
 from soda.errors import ArtifactError, StorageError
@@ -105,13 +108,82 @@ def test_a_killed_run_leaves_nothing_at_out_and_the_next_goes_on(tmp_path):
         (lambda path: edit(path / "manifest.json", "[]"), "expected a manifest"),
         (lambda path: edit(path / "manifest.json", "{"), "expected JSON"),
         (lambda path: storage.remove_tree(path), "found nothing"),
+        (
+            lambda path: (path / "adapter_model.safetensors").write_text(""),
+            "expected no file but those in its manifest.json, found adapter_model.safetensors",
+        ),
+        (
+            lambda path: (path / "model.safetensors").symlink_to("/etc/hostname"),
+            "model.safetensors: expected a file, found a link",
+        ),
+        (
+            lambda path: replace_by_link(path / "prompts.jsonl"),
+            "prompts.jsonl: expected a file, found a link",
+        ),
+        (
+            lambda path: (path / "logs" / "a").symlink_to("/etc"),
+            "logs/a: expected a file, found a link",
+        ),
     ],
 )
-def test_open_refuses_what_is_missing_unfinished_or_damaged(tmp_path, damage, problem):
+@pytest.mark.parametrize("verify", [False, True])
+def test_open_refuses_what_is_missing_unfinished_or_damaged(tmp_path, damage, problem, verify):
     thing = make(tmp_path / "thing")
     damage(thing.path)
     with pytest.raises(ArtifactError, match=problem):
-        Prompts.open(thing.path, verify=True)
+        Prompts.open(thing.path, verify=verify)
+
+
+def test_an_input_that_changed_at_equal_size_is_not_used(tmp_path):
+    thing = make(tmp_path / "thing")
+    file = thing.path / "prompts.jsonl"
+    times = file.stat()
+    edit(file, '{"id": "b"}\n')
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ArtifactError, match="the manifest's sha256"):
+        soda.stage.prepare(
+            "teacher-gen", inputs={"prompts": thing.path}, config={}, out=tmp_path / "out"
+        )
+
+
+def test_a_finished_artifact_is_read_once_and_not_by_who_made_it(tmp_path, monkeypatch):
+    thing = make(tmp_path / "thing")
+    monkeypatch.setattr("soda.storage.digests.file_digest", None)  # reading would raise
+    assert Prompts.open(thing.path).digest == thing.digest
+
+
+def test_a_link_that_a_stage_leaves_is_no_artifact(tmp_path):
+    with (
+        pytest.raises(StorageError, match="odd: expected a file, found a link"),
+        Prompts.create(tmp_path / "out", config=ThingConfig(), inputs={}) as writer,
+    ):
+        (writer.path / "odd").symlink_to("/etc/hostname")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_under_the_right_name_with_another_key_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
+    theirs = make(tmp_path / "theirs", value=1)
+    mine = ThingConfig(value=2)
+    [kept] = (tmp_path / "store" / "artifacts").iterdir()
+    kept.rename(tmp_path / "store" / name_in_store(mine.stage(), run_key(mine, {})))
+    assert Prompts.reuse(tmp_path / "mine", config=mine, inputs={}) is None
+    assert make(tmp_path / "mine", value=2).manifest.key != theirs.manifest.key
+
+
+def test_only_the_owner_reads_what_a_stage_makes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a"}')
+    config = {"dataset": str(tmp_path / "data.jsonl"), "test_share": 0.0, "validation_share": 0.0}
+    soda.run("prepare-prompts", inputs={}, config=config, out=tmp_path / "runs" / "prompts")
+    for top in ("runs", "store"):
+        for path in [tmp_path / top, *(tmp_path / top).rglob("*")]:
+            assert not path.stat().st_mode & 0o077, path
+
+
+def replace_by_link(path):
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
 
 
 def edit(path: Path, text: str) -> None:

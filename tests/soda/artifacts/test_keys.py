@@ -14,6 +14,7 @@ from soda.stages import STAGES
 ROOT = Path(soda.__file__).parent
 TRAINED = {"train", "eval", "choose-rejects"}
 LOADED = {"import-student", "snapshot", *TRAINED}
+JUDGED = {"audit", "judge"}  # by a reward model, or at an endpoint
 
 
 def keys(root=ROOT, version=str):
@@ -47,8 +48,8 @@ def copy(tmp_path):
         ("training/model/head.py", TRAINED),
         ("training/run/loop.py", {"train"}),
         ("student/generate.py", {"snapshot", *TRAINED}),
-        ("student/chat.py", {"pair-build", *LOADED}),
-        ("endpoint/client.py", {"teacher-gen", "snapshot"}),
+        ("student/chat.py", {"pair-build", *LOADED, *JUDGED}),
+        ("endpoint/client.py", {"teacher-gen", "snapshot", *JUDGED}),
         ("rows.py", set(STAGES) - {"compare"}),
         ("stages/pair_build.py", {"pair-build"}),
         ("evaluation/lm_eval_runner.py", {"eval"}),
@@ -68,7 +69,9 @@ def test_a_line_of_code_counts_where_it_can_run_and_a_comment_nowhere(before, co
         ("evaluation/tasks/soda_facts/soda_facts.jsonl", {"eval"}),
         ("evaluation/tasks/soda_facts/soda_facts.yaml", {"eval"}),
         ("evaluation/tasks/soda_facts/README.md", set()),
-        ("evaluation/report.html.j2", {"eval"}),
+        ("evaluation/report.html.j2", {"eval", "judge"}),
+        ("evaluation/evidence.html.j2", {"eval", "compare", *JUDGED}),
+        ("dataset/task_sets/vicuna-80.yaml", {"audit"}),
         ("evaluation/comparison.md.j2", {"compare"}),
     ],
 )
@@ -81,13 +84,13 @@ def test_packaged_data_counts_for_the_code_that_names_it(before, copy, file, sta
 @pytest.mark.parametrize(
     ("library", "stages"),
     [
-        ("torch", LOADED),
-        ("transformers", {"pair-build", *LOADED}),
+        ("torch", LOADED | JUDGED),
+        ("transformers", {"pair-build", *LOADED, *JUDGED}),
         ("lm_eval", {"eval"}),
         ("peft", {"import-student", "train"}),
         ("bitsandbytes", {"train"}),
         ("gguf", {"import-student"}),
-        ("datasets", {"prepare-prompts"}),
+        ("datasets", {"prepare-prompts", "audit"}),
         ("vllm", {"snapshot"}),
         ("pydantic", set()),
         ("aiohttp", set()),
@@ -112,8 +115,9 @@ def test_every_packaged_file_counts_for_some_stage():
     packaged = {
         path.relative_to(ROOT.parent).as_posix()
         for path in ROOT.rglob("*")
-        if "lint" not in path.parts  # no stage: it is installed by itself too
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "README.md"
+        if path.is_file()
+        and path.suffix not in (".py", ".pyc")
+        and path.name not in ("README.md", "pyproject.toml")
     }
     assert packaged and packaged <= counted
 

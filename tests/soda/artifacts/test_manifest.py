@@ -20,7 +20,7 @@ MANIFEST = Manifest(
     rows={"prompts.jsonl": 1},
     drops={"duplicate": 2},
     facts={"splits": {"train": 1}},
-    files={"prompts.jsonl": Content(12, "s"), "a/b": Content(1, "t")},
+    files={"prompts.jsonl": Content(12, "5" * 64), "a/b": Content(1, "7" * 64)},
 )
 
 
@@ -32,7 +32,7 @@ def test_it_is_read_as_it_was_written():
     assert Manifest.read(MANIFEST.to_bytes(), "here") == MANIFEST
     written = json.loads(MANIFEST.to_bytes())
     assert written["format"] == 1
-    assert written["files"]["a/b"] == {"bytes": 1, "sha256": "t"}
+    assert written["files"]["a/b"] == {"bytes": 1, "sha256": "7" * 64}
 
 
 def test_the_digest_follows_what_decides_a_result():

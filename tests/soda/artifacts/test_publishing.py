@@ -118,6 +118,7 @@ def test_all_stages_run_from_bucket_to_bucket(
     measured = {"max_new_tokens": 8, "lm_eval_tasks": []}
     run("eval", measured, **both, teacher="teacher-gen", pairs="pair-build")
     values = {"name": "tiny", "registry": f"{bucket}/registry", "champion_if": []}
+    values["teacher_licence"] = "MIT"
     registered = run("register", values, model="train", report="eval")
     assert registered.facts()["champion"] and registered.facts()["version"] == 1
     folder = str(Registry(f"{bucket}/registry").place_of("tiny", 1)).removeprefix(f"{bucket}/")

@@ -1,5 +1,7 @@
 """Unfinished work in a store: snapshots of a folder that another machine goes on from."""
 
+import hashlib
+
 import pytest
 
 from soda.artifacts.unfinished import UnfinishedWork
@@ -116,3 +118,30 @@ def test_of_two_holders_the_second_push_is_refused(machine):
     mine.push()
     with pytest.raises(StorageError, match="another run is at work on this"):
         theirs.push()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b'{"../../outside": {"bytes": 1, "sha256": "%s"}}',
+        b'{"/tmp/outside": {"bytes": 1, "sha256": "%s"}}',
+        b'{"a": {"bytes": 1, "sha256": "../../outside", "also": "%s"}}',
+        b'["%s"]',
+    ],
+)
+def test_an_index_that_names_files_elsewhere_is_refused(machine, store, tmp_path, index):
+    digest = hashlib.sha256(b"x").hexdigest()
+    store.write(f"objects/{digest}", b"x")
+    store.write("index.json", index % digest.encode())
+    _, work = machine("here")
+    with pytest.raises(StorageError, match=r"index\.json: expected an index of files"):
+        work.pull()
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_link_in_the_work_is_not_pushed(machine, store):
+    here, work = machine("here")
+    (here / "link").symlink_to("/etc/hostname")
+    with pytest.raises(StorageError, match="link: expected a file, found a link"):
+        work.push()
+    assert list(store.list()) == []

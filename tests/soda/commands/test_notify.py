@@ -11,6 +11,7 @@ from soda.commands.notify import notify, post_message
 from soda.errors import ModelError
 from soda.run_state import recording
 from tests.fakes.kubernetes import fake_kubernetes, inside
+from tests.fakes.web import Reply, serve
 from tests.fakes.webhook import SECRET, webhook
 
 
@@ -24,7 +25,11 @@ def hook(monkeypatch):
 def end(state, store, **changed):
     values = {
         "error": "",
-        "register_config": {"name": "tiny", "registry": "gs://models/soda"},
+        "register_config": {
+            "name": "tiny",
+            "registry": "gs://models/soda",
+            "teacher_licence": "MIT",
+        },
         "ui": "https://kubeflow.example/pipeline/",
     } | changed
     notify("soda-refresh", state=state, store=store, **values)
@@ -103,7 +108,7 @@ def test_a_student_that_is_no_champion_keeps_its_teacher_and_says_why(hook, take
     end(state, taken.url)
     assert sentence(hook) == (
         "· soda-refresh tiny: version 3 is registered and is not the champion: "
-        "expected rouge_l.change.low > 0"
+        "expected rouge_l.change.low &gt; 0"
     )
     assert not failed(taken)
 
@@ -310,3 +315,21 @@ def test_an_address_of_something_else_fails_nothing(capfd, monkeypatch, answer):
         post_message("it ended")
         thread.join()
     assert "cannot be reached" in said(capfd)
+
+
+def test_what_others_wrote_calls_nobody_and_links_nowhere(hook, tmp_path):
+    error = "<!channel> <https://evil.example|log in> @here \x1b[2J"
+    end("FAILED", str(tmp_path), error=error, register_config={}, ui="")
+    text = hook.sent[0]["text"]
+    assert "<" not in text and "@here" not in text and "\x1b" not in text
+    assert "&lt;!channel&gt; &lt;https://evil.example|log in&gt;" in text
+
+
+def test_a_redirect_of_the_webhook_is_not_followed(monkeypatch, capsys):
+    with webhook() as elsewhere:
+        moved = Reply(302, headers={"Location": elsewhere.url})
+        with serve(lambda asked: moved) as address:
+            monkeypatch.setenv("SODA_NOTIFY_URL", f"{address}/hook")
+            post_message("text")
+        assert elsewhere.sent == []
+    assert "the webhook in SODA_NOTIFY_URL answered 302" in capsys.readouterr().err

@@ -51,7 +51,11 @@ def recipe(teacher, student, tmp_path):
     return {
         "teacher-gen": {"base_url": teacher.url, "model": "big"},
         "import-student": {"source": str(student)},
-        "register": {"name": "tiny", "registry": str(tmp_path / "registry")},
+        "register": {
+            "name": "tiny",
+            "registry": str(tmp_path / "registry"),
+            "teacher_licence": "MIT",
+        },
     }
 
 
@@ -314,7 +318,9 @@ def test_checks_of_one_place_at_the_same_time_do_not_disturb_each_other(tmp_path
 def test_a_store_and_a_registry_that_cannot_be_written_to_fail(tmp_path):
     (tmp_path / "file").write_text("no folder")
     place = str(tmp_path / "file" / "store")
-    found = checked({"register": {"name": "tiny", "registry": place}}, store=place)
+    found = checked(
+        {"register": {"name": "tiny", "registry": place, "teacher_licence": "MIT"}}, store=place
+    )
     for name in ("store", "registry"):
         assert found[name].outcome == "failed"
         assert "where this service account may create objects" in found[name].fix

@@ -39,7 +39,9 @@ class Setting:
         self.root = root
         self.store = store
         self.gen = TeacherGenConfig(base_url=teacher.url, model="big")
-        self.register = RegisterConfig(name="tiny", registry=str(root / "registry"))
+        self.register = RegisterConfig(
+            name="tiny", registry=str(root / "registry"), teacher_licence="MIT"
+        )
 
     def crown(self, **other):
         """Register a champion that the teacher, as it is now, has taught."""

@@ -1,7 +1,10 @@
 """One request against a real server on loopback: what was received, or what its failure means."""
 
 import asyncio
+import contextlib
+import gzip
 import re
+import resource
 import ssl
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from soda.endpoint.caller import Caller
 from soda.endpoint.client import Client, Endpoint, open_session
 from soda.endpoint.failures import Busy, Unanswered
 from soda.errors import ConfigError, EndpointError
+from soda.limits import RESPONSE_BYTES
 from tests.fakes.teacher import completion, echo, error, fake_teacher
 
 JUDGE = Caller("judge", "grader", "SODA_JUDGE_API_KEY")
@@ -290,3 +294,63 @@ def test_a_tunnel_through_a_proxy_has_its_login_and_the_endpoint_has_not(monkeyp
         server.server_close()
     assert seen == [("teacher.example:443", "Basic bWU6Y2FuYXJ5")]
     assert not re.search("canary|bWU6Y2FuYXJ5", str(found.value))
+
+
+# --- bounded, and private
+
+
+def test_a_small_body_that_unpacks_to_a_large_one_is_no_answer():
+    bomb = gzip.compress(bytes(4 * RESPONSE_BYTES))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Unanswered, match=f"expected at most {RESPONSE_BYTES} bytes, found more"):
+        meant((200, {"Content-Encoding": "gzip"}, bomb), timeout=30)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < 6 * RESPONSE_BYTES  # the test's own bytes are four of them
+
+
+def test_a_body_without_end_is_cut_off(monkeypatch):
+    monkeypatch.setattr("soda.endpoint.client.RESPONSE_BYTES", 2**20)
+
+    class Endless(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(bytes(2**16))
+
+    server = HTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(Unanswered, match="expected at most 1048576 bytes, found more"):
+            ask(f"http://127.0.0.1:{server.server_port}/v1", timeout=30)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("url", "value", "warned"),
+    [
+        ("http://teacher.internal:8000/v1", "a-secret", True),
+        ("https://teacher.internal/v1", "a-secret", False),
+        ("http://127.0.0.1:8000/v1", "a-secret", False),
+        ("http://other.internal:8000/v1", "", False),
+    ],
+)
+def test_a_key_over_plain_http_to_another_machine_is_warned_of_once(
+    key, capsys, url, value, warned
+):
+    key(value)
+
+    async def make():
+        async with open_session(1) as session:
+            for _ in range(3):
+                Client(session, Endpoint(JUDGE, Address.parse(url)))
+
+    asyncio.run(make())
+    said = capsys.readouterr().err
+    assert said.count("the key goes to") == warned and "a-secret" not in said

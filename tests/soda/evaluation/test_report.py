@@ -1,10 +1,13 @@
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from soda.evaluation.report import render_html, render_markdown
+from soda.evaluation.report import draw_charts, render_html, render_markdown
 from soda.training.run.metrics import CheckFigures, Row, StepFigures
 from soda.training.run.position import Position
 
@@ -49,7 +52,21 @@ def some_figures(**changed: Any) -> dict[str, Any]:
             "repetitive": a_metric("answers that repeat", "lower", (-0.1, -0.2, -0.05)),
         },
         "scripts": {},
-        "lm_eval": {"soda_facts": {"acc": {"before": 0.3, "after": 0.35, "stderr": 0.06}}},
+        "lm_eval": {
+            "soda_facts": {
+                "acc": {
+                    "before": 0.3,
+                    "after": 0.35,
+                    "stderr": {"before": 0.06, "after": 0.06, "change": 0.085},
+                }
+            }
+        },
+        "lm_eval_with": {"version": "0.4", "batch_size": 64, "limit": None},
+        "funnel": [
+            {"name": "prompts", "rows": 30, "lost": {}},
+            {"name": "kept", "rows": 28, "lost": {"same_answer": 2}},
+        ],
+        "audit": None,
         "rows": {"prompts": 30, "pairs": 28, "drops": {"same_answer": 2}},
         "trainings": [a_training()],
         "teacher": {"endpoint": "https://teacher.example/v1", "model": "a-teacher"},
@@ -94,7 +111,7 @@ class Balance(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.seen.append(tag)
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: Any) -> None:
@@ -112,10 +129,11 @@ def tags(page: str) -> list[str]:
 
 
 def test_the_page_is_whole_and_fetches_nothing() -> None:
-    page = render_html(some_figures(), [a_sample()], [CURVE])
+    page = render_html(some_figures(), [a_sample()], draw_charts([CURVE]))
     found = tags(page)
     assert page.startswith("<!DOCTYPE html>")
-    assert {"script", "link", "img", "iframe"}.isdisjoint(found)
+    assert {"link", "img", "iframe"}.isdisjoint(found)
+    assert found.count("script") == 2  # the answers as data, and what shows them
     assert not re.search(r"url\(|@import|(?:src|href)=", page)
     assert "nan" not in re.findall(r"[\w.]+", page)
 
@@ -124,8 +142,8 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
 def test_answers_cannot_write_html(field: str) -> None:
     evil = "</div><script>alert(1)</script>"
     page = render_html(some_figures(), [a_sample(**{field: evil})], [])
-    assert "script" not in tags(page)
-    assert "&lt;script&gt;alert(1)" in page
+    assert tags(page).count("script") == 2
+    assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
 def test_half_a_character_does_not_stop_the_report() -> None:
@@ -169,7 +187,7 @@ def test_a_report_can_be_nearly_empty() -> None:
 
 
 def test_every_phase_has_its_charts() -> None:
-    page = render_html(some_figures(), [], [CURVE])
+    page = render_html(some_figures(), [], draw_charts([CURVE]))
     titles = re.findall(r"<strong>(\w+: [^<]+)</strong>", page)
     assert titles == [
         "sft: loss",
@@ -182,16 +200,29 @@ def test_every_phase_has_its_charts() -> None:
 
 def test_a_long_curve_is_thinned() -> None:
     curve = [a_step(0, step, "sft", 1.0) for step in range(1, 5001)]
-    page = render_html(some_figures(), [], [curve])
-    assert len(page) < 30_000
+    page = render_html(some_figures(), [], draw_charts([curve]))
+    assert len(page) < 40_000
     assert "at step 5000" in page
 
 
-def test_many_answers_are_folded_away() -> None:
+def test_only_the_first_answers_are_written_out_and_all_are_there_as_data() -> None:
     samples = [a_sample(str(number)) for number in range(43)]
     page = render_html(some_figures(), samples, [])
-    assert "<summary>3 more</summary>" in page
-    assert tags(page).count("article") == 43
+    assert "The first 40 of 43" in page and tags(page).count("article") == 40
+    data = re.search(r'id="samples-data">(.*?)</script>', page, re.S)
+    assert data is not None
+    found = json.loads(data[1])
+    assert [row["id"] for row in found["rows"]] == [str(number) for number in range(43)]
+    assert found["models"] == [["before", "Base"], ["after", "Student"]]
+
+
+def test_the_one_script_that_may_run_is_the_pages_own() -> None:
+    page = render_html(some_figures(), [a_sample()], [])
+    policy = re.search(r"script-src '(sha256-[^']+)'", page)
+    script = re.search(r"<script>(.*?)</script>", page, re.S)
+    assert policy is not None and script is not None
+    hashed = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy[1] == f"sha256-{hashed}"
 
 
 def test_the_markdown_table_has_every_metric() -> None:
@@ -199,7 +230,7 @@ def test_the_markdown_table_has_every_metric() -> None:
     rows = [line for line in render_markdown(figures).splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(figures["metrics"])
     assert "| ROUGE-L | 0.500 | 0.600 | +0.100 (+0.050 to +0.150) | ✓ better |" in rows
-    assert "30 prompts gave 28 pairs. Dropped: 2 `same_answer`." in render_markdown(figures)
+    assert "30 prompts gave 28 pairs. Dropped: 2 same\\_answer." in render_markdown(figures)
 
 
 def three_figures() -> dict[str, Any]:
@@ -213,6 +244,7 @@ def three_figures() -> dict[str, Any]:
         metric["change_by_warm_up"] = {"mean": 0.05, "low": 0.01, "high": 0.09}
         metric["change_since_warm_up"] = {"mean": 0.04, "low": -0.02, "high": 0.1}
     figures["lm_eval"]["soda_facts"]["acc"]["warmed"] = 0.33
+    figures["lm_eval"]["soda_facts"]["acc"]["stderr"]["warmed"] = 0.05
     figures["trainings"] = [a_training(method="sft", loss=None), a_training()]
     return figures
 
@@ -233,13 +265,64 @@ def test_the_warmed_up_student_stands_between_base_and_student() -> None:
 
 def test_the_page_shows_all_three_and_what_was_done() -> None:
     sample = a_sample(warmed="Nice.", warmed_right=False)
-    page = render_html(three_figures(), [sample], [CURVE[:3], CURVE[3:]])
+    page = render_html(three_figures(), [sample], draw_charts([CURVE[:3], CURVE[3:]]))
     tags(page)
-    for text in ("Base, Warmed up, Student", "Nice.", "weights, warmed up", ">0.330<"):
+    for text in ("Base, Warmed up, Student", "Nice.", "weights, warmed up", ">0.330<small>\u00b1"):
         assert text in page
     assert "1. sft: 1 epoch(s) over 14 rows" in page
     assert "2. dpo with the loss dpo: 1 epoch(s)" in page
     assert "step 3 of 4, chosen by last step" in page
+
+
+def test_names_from_outside_are_text_in_the_table():
+    metric = a_metric("<b>|[x](https://evil)", "higher", (0.1, 0.05, 0.15))
+    rows = {"prompts": 30, "pairs": 28, "drops": {"`<i>": 2}}
+    text = render_markdown(some_figures(metrics={"m": metric}, rows=rows))
+    assert r"| \<b\>\|\[x\](https\://evil) | 0.500 |" in text
+    assert "<" not in text.replace(r"\<", "") and "[x](" not in text
+
+
+def a_rate(mean: float | None, low: float, high: float) -> dict[str, float | None]:
+    return {"mean": mean, "low": low, "high": high}
+
+
+def judged_figures() -> dict[str, Any]:
+    """The same with an audit before training and a judge after it."""
+    counts = {"wins": 6, "ties": 1, "losses": 2, "unparsed": 1, "unanswered": 0, "disagreements": 1}
+    bias = {"label": "prefers the answer shown first", "rate": a_rate(0.7, 0.6, 0.8)}
+    bias |= {"pairs": 50, "unclear": 0, "fair": False}
+    about = {"name": "judge-1", "protocol": "scores", "biases": [bias], "same_family": True}
+    one = {"title": "base", "prompts": 9, "seeds": 1, "counts": counts, "relative_score": 51.2}
+    one |= {"win_rate": a_rate(0.72, 0.55, 0.9), "length_controlled": a_rate(0.6, 0.4, 0.8)}
+    one |= {"slices": {"turns: one": {"count": 9, **a_rate(0.72, 0.5, 0.9)}}}
+    gap = {"decision": "not shown", "reason": "the teacher wins 60%", "threshold": 0.6}
+    gap |= {"win_rate": a_rate(0.6, 0.5, 0.7), "counts": counts, "stopped_early": False}
+    audit = {
+        "gap": {**gap, "slices": {}},
+        "inverted": {"ids": [], "share": 0.1, "action": "keep going"},
+        "judge": about,
+        "contamination": {"found": 1, "held_out": 9, "recall": {"verbatim": {"recall": 1.0}}},
+        "sensitive": {"rows": 1, "kinds": {"email": 1}},
+        "shortcuts": [{"feature": "length", "auc": 0.9, "pairs": 28, "warn": True}],
+    }
+    return some_figures(audit=audit, judge={**about, "opponents": {"before": one}})
+
+
+def test_the_judge_stands_beside_its_bias_and_the_gap_beside_the_funnel() -> None:
+    figures = judged_figures()
+    page = render_html(figures, [a_sample(judged={"base": 1})], [])
+    tags(page)
+    for text in (
+        "A judge prefers it to base in 72.0% of 9 prompts (55.0% to 90.0%).",
+        "It is not shown that the teacher is clearly better.",
+        "prefers the answer shown first",
+        "The judge is of the teacher&rsquo;s family",
+        "the student may learn this instead",
+        "<option>beats base</option>",
+        "2 same answer",
+    ):
+        assert text in page
+    assert "A judge prefers it to base" in render_markdown(figures)
 
 
 def test_scripts_are_shown_where_prompts_mix_them():

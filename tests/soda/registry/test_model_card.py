@@ -12,7 +12,8 @@ METRIC = {
     "after": {"mean": 0.4},
     "change": {"mean": 0.2, "low": 0.1, "high": 0.3},
 }
-FIGURES = {"prompts": 3, "split": "test", "metrics": {"rouge_l": METRIC}}
+ROWS = {"prompts": 9, "pairs": 7, "drops": {"same_answer": 2}}
+FIGURES = {"prompts": 3, "split": "test", "metrics": {"rouge_l": METRIC}, "rows": ROWS}
 MODELS = {"before": "base", "warmed": "warmed up", "after": "student"}
 DPO = {"name": "dpo", "source": "DPO, Rafailov et al. 2023"}
 BEST = {"step": 40, "steps": 60, "chosen_by": "validation log-likelihood", "validation_logp": -1.25}
@@ -24,9 +25,13 @@ def training(method, loss=None, checkpoint=LAST):
     return {**values, "batch_size": 32, "train_rows": 14, "checkpoint": checkpoint}
 
 
-def card(*trainings, warmed=False):
+def card(*trainings, warmed=False, teacher="big"):
     weights = {"before": "aaa", "after": "ccc"} | ({"warmed": "bbb"} if warmed else {})
-    lineage = {"name": "tiny", "teacher": {"model": "big"}, "trainings": list(trainings)}
+    lineage = {
+        "name": "tiny",
+        "teacher": {"model": teacher, "licence": "MIT"},
+        "trainings": list(trainings),
+    }
     models = {name: text for name, text in MODELS.items() if name in weights}
     return render_card({**lineage, "weights": weights}, {**FIGURES, "models": models})
 
@@ -48,6 +53,8 @@ def test_soda_is_two_trainings_and_three_students():
     ):
         assert row in text
     assert "| metric | base | warmed up | student | change from base |" in text
+    assert "9 prompts gave 7 pairs; dropped: 2 same_answer." in text
+    assert "The teacher's answers: MIT." in text
     assert "| ROUGE-L | 0.200 | 0.300 | 0.400 | +0.200 (+0.100 to +0.300) |" in text
 
 
@@ -67,3 +74,12 @@ def test_other_methods_are_two_students(trainings, said):
     _, front, _ = text.split("---\n", 2)
     methods = [one["method"] for one in trainings]
     assert yaml.safe_load(front)["tags"] == ["distillation", *(methods or ["untrained"])]
+
+
+def test_a_teachers_name_is_text_in_the_card():
+    text = card(training("dpo", DPO), teacher="<script>x</script> [a](https://evil)\n```\n# b")
+    shown = r"\<script\>x\</script\> \[a\](https\://evil) \`\`\` \# b"
+    assert f"A small student distilled from {shown}." in text
+    assert "<script>" not in text.partition("## Lineage")[0]
+    _, fence, lineage = text.rpartition("```json\n")
+    assert fence and lineage.count("\n```") == 1  # JSON has no line that would end the block

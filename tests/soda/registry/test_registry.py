@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from soda.errors import StorageError
+from soda.errors import RegistryError, StorageError
 from soda.registry.registry import Registry
 from soda.storage import Place
 
@@ -95,3 +95,24 @@ def test_of_many_who_move_an_alias_at_once_the_newest_wins(place):
 def test_a_location_that_is_none_is_refused():
     with pytest.raises(StorageError, match="found ftp://"):
         Registry("ftp://host/registry")
+
+
+def test_fifty_promotions_at_once_leave_one_winner_and_the_whole_history(place, model):
+    for number in range(1, 4):
+        add(place, model, f"d{number}")
+    wanted = [1 + number % 3 for number in range(50)]
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda each: Registry(place).promote("tiny", "champion", each), wanted))
+    registry = Registry(place)
+    history = [move.version for move in registry.history("tiny", "champion")]
+    assert sorted(history) == sorted(wanted) and registry.alias("tiny", "champion") == history[-1]
+
+
+def test_a_version_that_is_not_there_cannot_be_promoted(place, model):
+    add(place, model, "a")
+    registry = Registry(place)
+    with pytest.raises(RegistryError, match="expected a version, found 2; known: 1"):
+        registry.promote("tiny", "champion", 2)
+    with pytest.raises(RegistryError, match="found no 'other'; known: tiny"):
+        registry.promote("other", "champion", 1)
+    assert registry.alias("tiny", "champion") is None

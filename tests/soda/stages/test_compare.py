@@ -126,7 +126,7 @@ def test_the_page_and_the_table_say_the_same(reports, tmp_path):
     ]
     assert seconds == ["training, seconds", "", "100.01.00x", "50.00.50x", "1000.010.00x"]
     lines = text.splitlines()
-    assert "on 4 test prompts, taught by `big <1>`" in lines[0]
+    assert "on 4 test prompts, taught by big \\<1\\>" in lines[0]
     table = [line for line in text.partition("Difference")[0].splitlines() if line[:1] == "|"]
     assert len(table) == 2 + 4 and len({line.count("|") for line in table}) == 1
     assert table[2].endswith(
@@ -227,7 +227,7 @@ def test_the_first_of_any_number_is_the_yardstick_of_cost(reports, tmp_path):
     text = (
         compare(order, tmp_path / "out", ["<GAD>", "mine"]).path / "logs/comparison.md"
     ).read_text()
-    assert text.startswith("**<GAD>, mine**") and "| 1000.0 (1.00x) | 100.0 (0.10x) |" in text
+    assert text.startswith(r"**\<GAD\>, mine**") and "| 1000.0 (1.00x) | 100.0 (0.10x) |" in text
 
 
 def test_the_command_makes_what_the_function_makes(reports, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The report: base, warmed-up and trained student, on held-out prompts only."""
 
 import json
+from unittest.mock import ANY
 
 import pytest
 
@@ -102,7 +103,9 @@ def test_same_inputs_same_digest(trained, tmp_path):
 def test_our_lm_eval_task_runs_without_a_network(made, tmp_path):
     report = evaluate(made, tmp_path / "report", lm_eval_tasks=["soda_facts"], lm_eval_limit=8)
     [task] = report.figures()["lm_eval"]["soda_facts"].values()
-    assert task["stderr"] > 0
+    assert min(task["stderr"].values()) > 0
+    assert task["stderr"]["change"] > task["stderr"]["after"]
+    assert report.figures()["lm_eval_with"] == {"version": ANY, "batch_size": 64, "limit": 8}
     assert task["before"] == task["after"] and 0 <= task["before"] <= 1
 
 
@@ -148,3 +151,11 @@ def test_figures_are_given_by_script_where_prompts_mix_them(made, tmp_path):
     assert {name: part["prompts"] for name, part in scripts.items()} == {"Latin": 3, "Thai": 2}
     assert {part["metrics"]["exact_match"]["count"] for part in scripts.values()} == {3, 2}
     assert evaluate(made, tmp_path / "plain").figures()["scripts"] == {}
+
+
+def test_an_answer_that_is_too_long_to_score_is_a_drop(made, tmp_path, monkeypatch):
+    report = evaluate(made, tmp_path / "whole")
+    assert "answer_too_long" not in report.manifest.drops
+    monkeypatch.setattr("soda.stages.eval.SCORED_TOKENS", 3)
+    with pytest.raises(DataError, match="expected answers in split 'test', found none"):
+        evaluate(made, tmp_path / "none", bootstrap_samples=201)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import soda
-from soda.errors import ModelError, SodaError
+from soda.errors import ModelError, SodaError, StorageError
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.student.chat import ChatFormat
 from tests.fakes.student import save_base_model, save_student, tokenizer
@@ -611,7 +611,7 @@ def test_pipes_are_not_opened(tmp_path, source):
     with pytest.raises(ModelError, match=r"found a device or pipe: vocab.json"):
         bring_in(tmp_path, source)
     os.mkfifo(tmp_path / "x.gguf")
-    with pytest.raises(ModelError, match=r"found a device or pipe: x.gguf"):
+    with pytest.raises(StorageError, match=r"x\.gguf: expected a file or folder, found a pipe"):
         bring_in(tmp_path, tmp_path / "x.gguf")
 
 

@@ -809,3 +809,17 @@ def test_a_bad_line_among_the_answers_is_named(prompts, texts, tmp_path, capsys)
         generate(prompts, tmp_path / "out", {"answers": answers})
     missing = {"answers": str(tmp_path / "none.jsonl")}
     assert "none.jsonl: expected a file" in refused(prompts, tmp_path / "out", missing, capsys)
+
+
+def test_only_the_owner_reads_journal_and_answers(prompts, tmp_path):
+    with fake_teacher() as teacher:
+        soda.run(
+            "teacher-gen",
+            inputs={"prompts": prompts.path},
+            config=config(teacher),
+            out=tmp_path / "runs" / "out",
+        )
+    paths = [tmp_path / "runs", *(tmp_path / "runs").rglob("*")]
+    assert any(path.suffix == ".jsonl" and "journal" in str(path) for path in paths)
+    for path in paths:
+        assert not path.stat().st_mode & 0o077, path

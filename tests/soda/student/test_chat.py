@@ -1,6 +1,7 @@
 """The chat format, checked token by token against `apply_chat_template`."""
 
 import copy
+import signal
 from collections import Counter
 
 import pytest
@@ -213,6 +214,26 @@ def test_templates_that_cannot_be_used_are_refused(template, problem):
     words.chat_template = template
     with pytest.raises(ModelError, match=problem):
         assert ChatFormat(words, "x").end_of_turn
+
+
+LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_a_template_that_loops_is_stopped(monkeypatch):
+    monkeypatch.setattr("soda.student.chat.TEMPLATE_SECONDS", 0.2)
+    words = copy.deepcopy(tokenizer())
+    words.chat_template = LOOPS + words.chat_template
+    with pytest.raises(ModelError, match=r"expected a chat template that ends, .* more than 0.2 s"):
+        ChatFormat(words, "model").prompt_ids(CONVERSATIONS["one turn"])
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_template_that_writes_without_measure_is_refused(monkeypatch):
+    monkeypatch.setattr("soda.student.chat.TEMPLATE_CHARACTERS", 1000)
+    words = copy.deepcopy(tokenizer())
+    words.chat_template = "{{ 'x' * 2000 }}" + words.chat_template
+    with pytest.raises(ModelError, match="writes at most 1000 characters, found 2"):
+        ChatFormat(words, "model").prompt_ids(CONVERSATIONS["one turn"])
 
 
 @pytest.fixture(params=[False, True], ids=["alone", "begins"])

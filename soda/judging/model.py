@@ -1,0 +1,119 @@
+"""The judge that a recipe names: a chat model at an endpoint, or a reward model in a folder."""
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator
+
+from soda import storage
+from soda.config import Group
+from soda.endpoint.address import Address
+from soda.endpoint.caller import Caller
+from soda.endpoint.client import Endpoint
+from soda.endpoint.job import Rules
+from soda.endpoint.stopping import Stopped
+from soda.errors import ModelError
+from soda.judging.endpoint import open_judge
+from soda.judging.judges import ChatJudge, Judge
+from soda.judging.protocols import PROTOCOLS
+from soda.progress import say
+from soda.rows import digest
+from soda.storage import Place
+
+__all__ = ["Account", "JudgeModel", "named_judge"]
+
+Account = Callable[[], dict[str, Any]]
+_KEY = "SODA_JUDGE_API_KEY"
+
+
+class JudgeModel(Group):
+    """Which model judges, and what it is asked with; without one, only verifiers judge."""
+
+    base_url: str = Field(default="", description="OpenAI-style endpoint; SODA_JUDGE_BASE_URL wins")
+    model: str = Field(default="", description="the judge's name there; SODA_JUDGE_MODEL wins")
+    sampling: dict[str, Any] = Field(
+        default={"max_tokens": 1024, "temperature": 0},
+        description="sent as it is with every request",
+    )
+    protocol: Literal["pairwise", "scores"] = Field(
+        default="pairwise", description="'scores': 1 to 10 for each answer, as in SODA's evaluation"
+    )
+    calibration: int = Field(
+        default=50, ge=0, description="planted pairs of each kind, which measure the judge's biases"
+    )
+    reward_model: str = Field(
+        default="", description="in a chat model's place: the folder of a reward model, safetensors"
+    )
+    reward_model_digest: str = Field(
+        default="", description="of its weights; filled in if left out"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _one_form_of_the_url(cls, url: str) -> str:
+        return str(Address.parse(url)) if url else url
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it; "" if there is none."""
+        return self.reward_model.rstrip("/").rpartition("/")[2] or (
+            self.model if self.base_url else ""
+        )
+
+    def pinned(self) -> Self:
+        """Return it with what the environment says, and the digest of the reward model."""
+        values = self.model_dump()
+        values["base_url"] = os.environ.get("SODA_JUDGE_BASE_URL") or self.base_url
+        values["model"] = os.environ.get("SODA_JUDGE_MODEL") or self.model
+        if self.reward_model and not self.reward_model_digest:
+            files = sorted(Place.of(self.reward_model).fetch().glob("*.safetensors"))
+            if not files:
+                raise ModelError(
+                    f"{self.reward_model}: expected a reward model, found no safetensors"
+                )
+            values["reward_model_digest"] = digest([storage.file_digest(each) for each in files])
+        return type(self).model_validate(values)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides its verdicts."""
+        where = Address.parse(self.base_url).identity if self.base_url else ""
+        return {**self.model_dump(mode="json", exclude={"reward_model"}), "base_url": where}
+
+
+@contextlib.contextmanager
+def named_judge(
+    judge: JudgeModel, store: Place, *, stage: str, share: str, rules: Rules
+) -> Iterator[tuple[Judge | None, Account]]:
+    """Give the judge that a recipe names, or None, and what says what its verdicts came to.
+
+    Args:
+        store: where the journal lies: a verdict is paid for once.
+        stage: who asks, for messages.
+        share: a name for what is judged; one process at a time judges it.
+        rules: price and limits.
+
+    Raises:
+        EndpointError, BudgetError: as of the teacher.
+        SystemExit: a signal came; what was said is kept.
+    """
+    if judge.reward_model:
+        from soda.judging.reward_model import RewardModel
+
+        yield RewardModel(Place.of(judge.reward_model).fetch(), judge.name), dict
+        return
+    if not judge.name:
+        yield None, dict
+        return
+    endpoint = Endpoint(Caller(stage, "judge", _KEY), Address.parse(judge.base_url))
+    body = {"model": judge.model, **judge.sampling}
+    rules = dataclasses.replace(rules, most_failed=math.inf)  # a verdict more or less is no end
+    with open_judge(store, endpoint, body, share[:16], rules) as ask:
+        try:
+            yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
+        except Stopped as stopped:
+            say(f"{stage}: {stopped}; what was said is kept: run again to go on")
+            raise SystemExit(128 + stopped.number) from None
