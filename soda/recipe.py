@@ -214,7 +214,7 @@ def variants_of(recipe: Recipe) -> list[Variant]:
     with as many passes over the data as SODA has, which the paper lacks; SODA; and GAD.
 
     Raises:
-        ConfigError: a variant names a step that there is not.
+        ConfigError: a variant names a step that there is not, or a value of it is wrong.
     """
     around = _around(recipe)
     variants = around.variants or _paper(recipe)
@@ -228,7 +228,12 @@ def variants_of(recipe: Recipe) -> list[Variant]:
             seeded = {}
             if "seeds" in recipe:
                 seeded = {step: {"seed": seed} for step, of in STEPS.items() if of == "train"}
-            found.append(Variant(name, seed, merge(merge(recipe, seeded), over), not over))
+            merged = merge(merge(recipe, seeded), over)
+            try:
+                check_recipe(merged)
+            except ConfigError as error:
+                raise ConfigError(f"variant '{name}': {error}") from error
+            found.append(Variant(name, seed, merged, not over))
     return found
 
 
@@ -262,9 +267,5 @@ def check_recipe(recipe: Recipe, *, steps: Iterable[str] | None = None) -> dict[
             except ConfigError as error:
                 raise ConfigError(f"rejects {number}: {error}") from error
     if recipe.get("variants"):
-        for variant in variants_of(recipe):
-            try:
-                check_recipe(variant.recipe)
-            except ConfigError as error:
-                raise ConfigError(f"variant '{variant.name}': {error}") from error
+        variants_of(recipe)
     return found

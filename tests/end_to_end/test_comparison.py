@@ -1,4 +1,4 @@
-"""SODA, SeqKD and GAD side by side on KFP's local runner, on the tiny student."""
+"""Variants side by side on KFP's local runner, on the tiny student."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from tests.fakes.teacher import fake_teacher
 pytestmark = pytest.mark.slow
 
 
-def test_three_methods_learn_from_the_same_answers_and_end_in_one_table(tmp_path):
-    values = {"adversarial": {"rollouts": 2, "max_new_tokens": 4}, "epochs": 1}
+def test_the_papers_methods_learn_from_the_same_answers_and_end_in_one_table(tmp_path):
+    values = {"adversarial": {"rollouts": 2, "max_new_tokens": 4, "sft_epochs": 0}}
     write_recipe(tmp_path, train={**values, "health": {"answers": 0}})
     command = [sys.executable, "-m", "soda", "run", "--pipeline", "compare"]
     command += ["--recipe", str(tmp_path / "recipe.yaml"), "--root", str(tmp_path / "runs")]
@@ -20,6 +20,10 @@ def test_three_methods_learn_from_the_same_answers_and_end_in_one_table(tmp_path
         done = subprocess.run(command, env=environment(teacher), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert teacher.asked.total() == 40  # once for all three
-    assert "| metric | base | SODA | SeqKD | GAD |" in done.stdout
+    assert "| metric | base | seqkd | seqkd-x3 | soda | gad |" in done.stdout
+    measured = [line for line in done.stdout.splitlines() if line.startswith("Measure: ")]
+    assert len(measured) == 4
+    kept = tmp_path / "runs" / "store" / "measurements"
+    assert len(list(kept.iterdir())) == 5, "the base and each of four students, once"
     assert "| training, seconds |" in done.stdout
     assert not (tmp_path / "registry").exists()  # it registers nothing

@@ -108,6 +108,18 @@ def test_a_wrong_value_is_refused_wherever_it_stands_before_anything_runs(pipeli
         graph(pipeline, **more)
 
 
+def test_the_papers_variants_are_checked_too():
+    with pytest.raises(ConfigError, match="variant 'gad': train: expected no lora with gad"):
+        graph("compare", train={"lora": {"rank": 4}})
+    assert graph(train={"lora": {"rank": 4}})
+
+
+def test_rejects_of_an_endpoint_and_a_teacher_in_the_environment_do_not_go_together(monkeypatch):
+    monkeypatch.setenv("SODA_TEACHER_BASE_URL", "https://teacher.example/v1")
+    with pytest.raises(ConfigError, match="rejects 2: expected the teacher in teacher-gen"):
+        graph(rejects=REJECTS)
+
+
 def test_a_variant_of_another_student_is_no_variant():
     other = {"import-student": {"source": "org/other", "revision": "2" * 40}}
     with pytest.raises(ConfigError, match="variant 'b': expected the recipe's own prompts"):
