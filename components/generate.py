@@ -36,7 +36,7 @@ _STATUS = "PipelineTaskFinalStatus"  # Kubeflow fills it in
 # What an example says for values without a default, and for the configs that need any.
 _EXAMPLES = {
     "store": '"gs://bucket/soda"',
-    "candidates": '["gs://bucket/soda/artifacts/snapshot-1"]',
+    "candidates": '["gs://bucket/soda/artifacts/one", "gs://bucket/soda/artifacts/other"]',
     "reports": '["gs://bucket/soda/artifacts/eval-1", "gs://bucket/soda/artifacts/eval-2"]',
     "train_job.store": '"/store"',
     "run": "dsl.PIPELINE_JOB_ID_PLACEHOLDER",

@@ -102,9 +102,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _help() -> str:
     """Return what `soda --help` prints; a stage's line is the first of its file's docstring."""
-    from soda.artifacts.keys import module_of
-
-    stages = {name: _first_line(module_of(name)) for name in STAGES}
+    stages = {name: _first_line(name.replace("-", "_")) for name in STAGES}
     tools = {name: text for name, (_, text) in TOOLS.items()}
     return _HELP.format(stages=_table(stages), tools=_table(tools))
 
@@ -113,7 +111,6 @@ def _table(rows: dict[str, str]) -> str:
     return "\n".join(f"  {name:<18}{text}" for name, text in rows.items())
 
 
-def _first_line(module: str) -> str:
-    path = Path(__file__).parents[1] / f"{module.replace('.', '/')}.py"
-    with path.open(encoding="utf-8") as file:
+def _first_line(stage: str) -> str:
+    with (Path(__file__).parent / "stages" / f"{stage}.py").open(encoding="utf-8") as file:
         return file.readline().strip().strip('"')

@@ -69,13 +69,14 @@ class JudgeModel(Group):
         values = self.model_dump()
         values["base_url"] = os.environ.get("SODA_JUDGE_BASE_URL") or self.base_url
         values["model"] = os.environ.get("SODA_JUDGE_MODEL") or self.model
-        if self.reward_model and not self.reward_model_digest:
+        if self.reward_model:
             files = sorted(Place.of(self.reward_model).fetch().glob("*.safetensors"))
-            if not files:
-                raise ModelError(
-                    f"{self.reward_model}: expected a reward model, found no safetensors"
-                )
-            values["reward_model_digest"] = digest([storage.file_digest(each) for each in files])
+            found = digest([storage.file_digest(each) for each in files])
+            if not files or self.reward_model_digest not in ("", found):
+                expected = self.reward_model_digest[:12] or "a reward model in safetensors"
+                there = found[:12] if files else "none"
+                raise ModelError(f"{self.reward_model}: expected {expected}, found {there}")
+            values["reward_model_digest"] = found
         return type(self).model_validate(values)
 
     def deciding(self) -> dict[str, Any]:

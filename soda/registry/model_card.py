@@ -132,13 +132,16 @@ def _data(figures: Mapping[str, Any]) -> str:
     """Return how many prompts became pairs, and what was found of them before training."""
     rows, audit = figures["rows"], figures.get("audit")
     drops = (
-        ", ".join(f"{count} {escape_markdown(why)}" for why, count in sorted(rows["drops"].items()))
+        ", ".join(
+            f"{count} {escape_markdown(why.replace('_', ' '))}"
+            for why, count in sorted(rows["drops"].items())
+        )
         or "none"
     )
     gap = (
         f"The teacher beside the student: {escape_markdown(audit['gap']['reason'])}."
         if audit
-        else ("Whether the teacher is better than the student was not measured.")
+        else "Whether the teacher is better than the student was not measured."
     )
     return f"{rows['prompts']} prompts gave {rows['pairs']} pairs; dropped: {drops}.\n{gap}"
 

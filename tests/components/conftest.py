@@ -45,14 +45,15 @@ def ready(made, tmp_path_factory):
 
 @dataclass
 class Web:
-    """A running server: it lists one model, and takes what is posted."""
+    """A running server: it lists one model and answers for none, and takes what is posted."""
 
     url: str = ""
     posted: list = field(default_factory=list)
 
     def answer(self, asked):
         if asked.path.endswith("/chat/completions"):
-            return Reply(404, {"error": {"message": "no such model"}})
+            error = {"message": "no such model", "code": "model_not_found"}
+            return Reply(404, {"error": error})
         if asked.method == "POST":
             self.posted.append(json.loads(asked.body))
         return Reply(200, {"data": [{"id": "big-teacher"}]})

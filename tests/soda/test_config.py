@@ -34,7 +34,11 @@ from soda.stages import STAGES
         ("train", {"seed": -1, "epochs": -1}, "and 1 more"),
         ("import-student", {}, "import-student.source: expected a value, found none"),
         ("register", {"name": "../x"}, "expected letters, digits"),
-        ("register", {"name": "x", "champion_if": ["good"]}, "found 'good'"),
+        (
+            "register",
+            {"name": "x", "teacher_licence": "MIT", "champion_if": ["good"]},
+            "found 'good'",
+        ),
         ("teacher-gen", {"sampling": {"stream": True}}, "found 'stream'"),
         ("train", {"lora": {"ranks": 8}}, "train.lora.ranks: unknown key; did you mean 'rank'?"),
         ("train", {"health": {"lenght": "off"}}, "health.lenght: .*did you mean 'length'?"),

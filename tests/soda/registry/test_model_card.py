@@ -53,7 +53,7 @@ def test_soda_is_two_trainings_and_three_students():
     ):
         assert row in text
     assert "| metric | base | warmed up | student | change from base |" in text
-    assert "9 prompts gave 7 pairs; dropped: 2 same_answer." in text
+    assert "9 prompts gave 7 pairs; dropped: 2 same answer." in text
     assert "The teacher's answers: MIT." in text
     assert "| ROUGE-L | 0.200 | 0.300 | 0.400 | +0.200 (+0.100 to +0.300) |" in text
 
