@@ -124,14 +124,16 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(tmp_path):
             start_new_session=True,
         )
         work = tmp_path / "runs" / "store" / "work"
-        while process.poll() is None and not list(work.glob("train-*/work/checkpoint-1-*[1-9]")):
+        while process.poll() is None and not list(
+            work.glob("train-*/work/checkpoint-0-*[1-9][0-9]")
+        ):
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "registry").exists()
         done = run(tmp_path, teacher)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "train: going on from checkpoint-1-" in log_of(tmp_path)
+    assert "train: going on from checkpoint-0-" in log_of(tmp_path)
     before = {"Prompts", "Base student", "Teacher's answers", "Student's answers", "Pairs"}
     assert reused(done) == {*before, "Warm up"}
     assert sum(teacher.asked.values()) == 40
