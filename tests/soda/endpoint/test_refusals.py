@@ -208,7 +208,7 @@ MENDED_BY_NO_WAITING = [
 @pytest.mark.parametrize("body", MENDED_BY_NO_WAITING)
 def test_a_429_that_no_waiting_mends_ends_the_run(body):
     found = meant(429, body, 7.0)
-    assert isinstance(found, EndpointError) and "no waiting mends this: 429" in str(found)
+    assert isinstance(found, EndpointError) and "waiting does not help: 429" in str(found)
 
 
 def test_the_body_can_name_the_wait():
