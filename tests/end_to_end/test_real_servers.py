@@ -1,6 +1,6 @@
 """teacher-gen against servers that others wrote: a LiteLLM proxy, and `transformers serve`.
 
-`make build/servers` installs them; without SODA_SERVERS, its folder, these tests are skipped.
+`make build/servers/.ready` installs them; without SODA_SERVERS, its folder, these tests are skipped.
 """
 
 import contextlib
