@@ -36,6 +36,8 @@ _STATUS = "PipelineTaskFinalStatus"  # Kubeflow fills it in
 # What an example says for values without a default, and for the configs that need any.
 _EXAMPLES = {
     "store": '"gs://bucket/soda"',
+    "candidates": '["gs://bucket/soda/artifacts/snapshot-1", "gs://bucket/soda/artifacts/snapshot-2"]',
+    "reports": '["gs://bucket/soda/artifacts/eval-1", "gs://bucket/soda/artifacts/eval-2"]',
     "train_job.store": '"/store"',
     "run": "dsl.PIPELINE_JOB_ID_PLACEHOLDER",
     "pipeline": '"example"',
@@ -44,6 +46,7 @@ _EXAMPLES = {
     "prepare-prompts": '{"dataset": "gs://bucket/prompts.jsonl"}',
     "import-student": '{"source": "gs://bucket/student"}',
     "teacher-gen": '{"base_url": "https://teacher.example/v1", "model": "teacher"}',
+    "compare": '{"names": ["SODA", "SeqKD"]}',
     "register": '{"name": "student", "registry": "gs://bucket/registry"}',
 }
 _ACT = {"preflight", "register", "watch"}  # on the world, or look at it: reused, it lies

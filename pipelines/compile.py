@@ -8,9 +8,8 @@ from typing import Any
 
 from kfp import compiler
 
-from soda.config import load_recipe
 from soda.errors import ConfigError
-from soda.stage import load_stage
+from soda.recipe import load_recipe, parse_step
 from soda.storage import BUCKETS, Place
 
 from .distill.pipelines import PIPELINES, build
@@ -53,11 +52,12 @@ def read_recipe(path: Path, pipeline: str = "distill") -> dict[str, Any]:
     Raises:
         ConfigError: the recipe is wrong; nothing was started.
     """
-    recipe = load_recipe(path, RECIPE)
+    recipe = load_recipe(path)
     return {
-        f"recipe_{name.replace('-', '_')}": load_stage(name)
-        .config.parse(recipe.get(name, {}))
-        .model_dump(mode="json", exclude_none=True)  # Kubeflow cannot hold None
+        f"recipe_{name.replace('-', '_')}": parse_step(recipe, name).model_dump(
+            mode="json",
+            exclude_none=True,  # Kubeflow cannot hold None
+        )
         for name in RECIPE
         if not (pipeline == "compare" and name == "register")  # it registers nothing
     }

@@ -7,8 +7,8 @@ from typing import Any
 
 from kfp import dsl
 
+from soda.recipe import STEPS
 from soda.stage import load_stage
-from soda.stages import STAGES
 from soda_components import images
 
 from .placement import VOLUME
@@ -18,17 +18,16 @@ __all__ = ["RECIPE", "make_pipeline"]
 _GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 _REQUIRED = inspect.Parameter.empty
 
-# Stage -> what its values say; a stage without values is in no recipe.
+# Step -> what its values say. A stage that takes a list gets its values from the pipeline.
 RECIPE = {
-    name: inspect.cleandoc(str(config.__doc__)).partition("\n")[0]
-    for name in STAGES
-    if (config := load_stage(name).config).model_fields
+    step: inspect.cleandoc(str(load_stage(stage).config.__doc__)).partition("\n")[0]
+    for step, stage in STEPS.items()
+    if load_stage(stage).config.model_fields and not load_stage(stage).lists
 }
 # Name -> type, default, description. A prefix makes a group: the form is sorted.
 _PARAMETERS: dict[str, tuple[type, Any, str]] = {
     "compare_gad": (dict, {"method": "gad"}, "Values of train for GAD, over recipe_train."),
-    "compare_seqkd": (dict, {"method": "seqkd"}, "Values of train for SeqKD, over recipe_train."),
-    "compare_soda": (dict, {"method": "soda"}, "Values of train for SODA, over recipe_train."),
+    "compare_soda": (dict, {"method": "dpo"}, "Values of train for SODA, over recipe_train."),
     "gpu_affinity": (dict, {}, "Node affinity of the pods with GPUs, as Kubernetes writes it."),
     "gpu_autoscaled": (bool, False, "Whether nodes with GPUs come only when they are asked for."),
     "gpu_count": (int, 1, "GPUs for training, a process each; snapshot and eval take one."),

@@ -14,14 +14,21 @@ from typing import Any
 
 import yaml
 
-from soda.artifacts.artifact import Artifact
+from soda.artifacts.artifact import Artifact, name_in_store
 from soda.errors import ArtifactError, ModelError, SodaError, refuse
 from soda.progress import say
-from soda.stage import Call, prepare
-from soda.storage import Location
+from soda.stage import Call, Locations, one_by_one, prepare
+from soda.storage import Location, Place
 from soda.training.run.interrupt import listen
 
-__all__ = ["launch", "launch_on_nodes", "memory_kills", "restarting", "show"]
+__all__ = [
+    "launch",
+    "launch_on_nodes",
+    "memory_kills",
+    "place_in_store",
+    "restarting",
+    "show",
+]
 
 # The stages that run in processes of their own, one or several, and are begun again if one is lost.
 _IN_PROCESSES = {"train"}
@@ -96,7 +103,7 @@ def restarting(run: Callable[[int], int], kills: Callable[[], int | None] = memo
 def launch(
     name: str,
     *,
-    inputs: Mapping[str, Location],
+    inputs: Locations,
     config: Mapping[str, Any],
     out: Location,
     overrides: Mapping[str, Any] | None = None,
@@ -132,7 +139,7 @@ def launch(
 def _run_apart(
     call: Call,
     config: Mapping[str, Any],
-    inputs: Mapping[str, Location],
+    inputs: Locations,
     out: Location,
     processes: int,
     halvings: int,
@@ -151,7 +158,7 @@ def _run_apart(
         yaml.safe_dump({name: dict(config)}, recipe)
         recipe.flush()
         command += ["-m", "soda", name, "--recipe", recipe.name, "--out", str(out)]
-        for key, path in inputs.items():
+        for key, path in one_by_one(inputs):
             command += [f"--{key}", str(path)]
         return _run(command)
 
@@ -159,7 +166,7 @@ def _run_apart(
 def launch_on_nodes(
     name: str,
     *,
-    inputs: Mapping[str, Location],
+    inputs: Locations,
     config: Mapping[str, Any],
     out: Location,
     store: str,
@@ -197,6 +204,20 @@ def launch_on_nodes(
 def _use_store(store: str) -> None:
     if store:
         os.environ["SODA_STORE"] = store
+
+
+def place_in_store(made: Artifact) -> str:
+    """Return the address of an artifact in SODA_STORE, which a later step may take as an input.
+
+    A compiled pipeline cannot collect artifacts in a list; it can collect these texts. Without a
+    store it is "", which every stage refuses.
+    """
+    store = os.environ.get("SODA_STORE")
+    return (
+        str(Place.of(store) / name_in_store(made.manifest.stage, made.manifest.key))
+        if store
+        else ""
+    )
 
 
 def show(made: Artifact, pages: Mapping[str, str]) -> None:

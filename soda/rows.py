@@ -23,6 +23,7 @@ __all__ = [
     "digest",
     "normalized",
     "part_of",
+    "told",
 ]
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -75,9 +76,21 @@ def normalized(text: str) -> str:
     """Return a text as it is compared: whatever its case, white space and width of characters.
 
     Unicode's NFKC_Casefold: a case fold can leave what NFKC would compose, so NFKC comes twice.
+    Turkish: the capital I with a dot is the small one, not that with a second dot.
     """
     folded = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
+    folded = folded.replace("i\u0307", "i")
     return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def told(messages: list[Message], system: str) -> list[Message]:
+    """Return a conversation that begins with a system prompt; one that it has comes after it."""
+    if not system:
+        return messages
+    first, *rest = messages
+    if first["role"] != "system":
+        return [{"role": "system", "content": system}, *messages]
+    return [{"role": "system", "content": f"{system}\n\n{first['content']}"}, *rest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,7 @@ class Response:
     tokens: int | None = None  # length of the answer, as its own model counts
     detail: str | None = None  # why an answer was refused or is missing
     thoughts: str | None = None  # what the model thought before it, where that is kept
+    source: str = ""  # what the model is called that answered
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -130,9 +144,10 @@ class Pair:
     id: str
     prompt: list[Message]
     chosen: list[Message]  # one assistant message: the teacher's answer
-    rejected: list[Message]  # one assistant message: the base student's own answer
-    rejected_stopped: bool  # False where the student was cut: no end of turn may follow
+    rejected: list[Message]  # one assistant message: the base student's or another model's answer
+    rejected_stopped: bool  # False where the answer was cut: no end of turn may follow
     split: Split
+    rejected_source: str = ""  # what the model is called that gave the rejected answer
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

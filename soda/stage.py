@@ -3,9 +3,10 @@
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
 from soda.artifacts.artifact import Artifact, work_place
 from soda.artifacts.keys import module_of
@@ -16,7 +17,10 @@ from soda.progress import say
 from soda.stages import STAGES
 from soda.storage import Location, Place
 
-__all__ = ["Call", "Stage", "load_stage", "prepare", "run"]
+__all__ = ["Call", "Locations", "Stage", "load_stage", "one_by_one", "prepare", "run"]
+
+T = TypeVar("T")
+Locations = Mapping[str, Location | Sequence[Location]]  # a stage's inputs by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Stage:
     function: Callable[..., Artifact]
     config: type[Config]
     inputs: dict[str, tuple[type[Artifact], ...]]  # the kinds that each may be
+    lists: frozenset[str]  # the inputs that are lists of artifacts
     output: type[Artifact]
 
 
@@ -41,15 +46,11 @@ def load_stage(name: str) -> Stage:
         raise ConfigError(f"unknown stage '{name}'; {suggest(name, STAGES)}")
     function = getattr(importlib.import_module(module_of(name)), name.replace("-", "_"))
     annotations = dict(inspect.get_annotations(function))
-    return Stage(
-        name=name,
-        function=function,
-        config=annotations.pop("config"),
-        output=annotations.pop("return"),
-        inputs={
-            key: get_args(kind) or (kind,) for key, kind in annotations.items() if key != "out"
-        },
-    )
+    config, output = annotations.pop("config"), annotations.pop("return")
+    del annotations["out"]
+    lists = frozenset(key for key, kind in annotations.items() if get_origin(kind) is list)
+    kinds = {key: get_args(kind) or (kind,) for key, kind in annotations.items()}
+    return Stage(name, function, config, kinds, lists, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Call:
     """A stage with everything it needs: opened inputs, checked config, the place to fill."""
 
     stage: Stage
-    inputs: dict[str, Artifact]
+    inputs: dict[str, Artifact | list[Artifact]]
     config: Config
     out: Place
 
@@ -75,9 +76,7 @@ class Call:
         return self.stage.function(**self.inputs, config=self.config, out=self.out)
 
 
-def prepare(
-    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
-) -> Call:
+def prepare(name: str, *, inputs: Locations, config: Mapping[str, Any], out: Location) -> Call:
     """Check everything that can be checked before a stage runs.
 
     Raises:
@@ -89,8 +88,31 @@ def prepare(
         raise ArtifactError(
             f"{stage.name}: expected inputs {expected}, found {', '.join(inputs) or 'none'}"
         )
-    opened = {key: _open(inputs[key], kinds) for key, kinds in stage.inputs.items()}
+    opened = {key: _opened(stage, key, inputs[key]) for key in stage.inputs}
     return Call(stage, opened, stage.config.parse(config), Place.of(out))
+
+
+def one_by_one(inputs: Mapping[str, T | Sequence[T]]) -> Iterator[tuple[str, T]]:
+    """Yield each input with its name; those of a list one after another, under the same name."""
+    for key, given in inputs.items():
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            yield from ((key, each) for each in given)
+        else:
+            yield key, given
+
+
+def _opened(stage: Stage, key: str, given: Location | Sequence[Location]) -> Any:
+    """Open an input of a stage: one artifact, or a list of them."""
+    many = not isinstance(given, (str, Path, Place))
+    if many != (key in stage.lists):
+        expected = "a list of artifacts" if key in stage.lists else "one artifact"
+        raise ArtifactError(f"{stage.name}: {key}: expected {expected}, found {given!r}")
+    places = [given] if isinstance(given, (str, Path, Place)) else list(given)
+    if not places or "" in places:
+        found = "an empty address" if places else "none"
+        raise ArtifactError(f"{stage.name}: {key}: expected an artifact, found {found}")
+    opened = [_open(place, stage.inputs[key]) for place in places]
+    return opened if many else opened[0]
 
 
 def _open(place: Location, kinds: tuple[type[Artifact], ...]) -> Artifact:
@@ -104,14 +126,13 @@ def _open(place: Location, kinds: tuple[type[Artifact], ...]) -> Artifact:
     raise KindError(str(found).replace(f"'{kinds[-1].kind}'", f"'{expected}'", 1))
 
 
-def run(
-    name: str, *, inputs: Mapping[str, Location], config: Mapping[str, Any], out: Location
-) -> Artifact:
+def run(name: str, *, inputs: Locations, config: Mapping[str, Any], out: Location) -> Artifact:
     """Run one stage, or return what it made before of the same code, config and inputs.
 
     Args:
         name: a name from `soda.STAGES`.
-        inputs: for each input of the stage, the folder of a finished artifact.
+        inputs: for each input of the stage, where a finished artifact lies: a folder, or an
+            address such as gs://bucket/artifacts/eval-0123. For a list of artifacts, a list.
         config: the stage's own values; what is left out has its default.
         out: the folder to make. It is whole, or it is not there.
 

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["holds", "numbers", "repeats", "script", "words"]
 
-_UNSPACED = "".join(  # scripts without spaces between words, by their Unicode names
-    rf"\p{{scx={name}}}"
-    for name in (
-        *("Bopomofo", "Han", "Hiragana", "Katakana", "Nushu", "Tangut", "Yi"),
-        *("Balinese", "Javanese", "Khmer", "Lao", "Myanmar", "New_Tai_Lue", "Tai_Le", "Tai_Tham"),
-        *("Tai_Viet", "Thai", "Tibetan"),
-    )
+_NO_SPACES = (  # scripts without spaces between words, by their Unicode names
+    *("Bopomofo", "Han", "Hiragana", "Katakana", "Nushu", "Tangut", "Yi"),
+    *("Balinese", "Javanese", "Khmer", "Lao", "Myanmar", "New_Tai_Lue", "Tai_Le", "Tai_Tham"),
+    *("Tai_Viet", "Thai", "Tibetan"),
 )
+_UNSPACED = "".join(rf"\p{{scx={name}}}" for name in _NO_SPACES)
+# By `sc` alone, an accent that Tai Le also uses is still an accent of Latin and Cyrillic.
+_OWN_MARKS = "".join(rf"\p{{sc={name}}}" for name in _NO_SPACES)
+_MARK = rf"[\p{{M}}--[{_OWN_MARKS}]]"
 _CHARACTER = rf"[[\p{{L}}\p{{N}}]&&[{_UNSPACED}]]\p{{M}}*"
-_SPACED = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
+_SPACED = rf"[[[\p{{L}}\p{{N}}]--[{_UNSPACED}]]||{_MARK}]"
 _KANA = r"[\p{Hiragana}\p{Katakana}]"
 _SCRIPTS = {
     "Han": "Chinese",
@@ -37,10 +38,12 @@ _SCRIPTS = {
     **{name: name for name in ("Kannada", "Khmer", "Lao", "Latin", "Malayalam", "Myanmar")},
     **{name: name for name in ("Oriya", "Sinhala", "Tamil", "Telugu", "Thai", "Tibetan")},
 }
-_DIGITS = r"\d(?:\d|[.,'\u2019\u066c\u066b\u00a0\u202f](?=\d))*"
+_DIGITS = r"(?:(?<![\p{L}\p{M}\p{N}])[.\u066b])?\d(?:\d|[.,'\u2019\u066c\u066b\u00a0\u202f](?=\d))*"
 _NUMBER = (
     r"(\d{1,3}(?:[,'\u2019\u066c\u00a0\u202f]\d{3})+|\d+)(?:[.\u066b](\d+))?",
     r"(\d{1,3}(?:[.\u00a0\u202f]\d{3})+|\d+)(?:,(\d+))?",
+    r"(\d{1,2}(?:,\d{2})+,\d{3})(?:\.(\d+))?",  # lakhs and crores: 1,00,000
+    r"()[.\u066b](\d+)",
 )
 _RUN, _TIMES = 4, 3  # an answer goes in circles where a run of so many words comes so often
 _CHARACTERS_A_WORD = 3  # where words are not spaced, roughly
@@ -84,7 +87,7 @@ def numbers(text: str) -> Iterator[Decimal]:
     """Yield the numbers that a text holds, in any script's digits.
 
     Thousands may be set apart, by a no-break space too: 1,234.5 and 1.234,5 are the same number.
-    1,234 and 1.234 are read as in English.
+    1,234 and 1.234 are read as in English, 1,00,000 as in India.
     """
     sign = rf"(?:(?<![\p{{L}}\p{{M}}\p{{N}}_)])[-+\u2212])?(?<!{_SPACED}|_|\d[.,])"
     for found in _pattern(rf"({sign})({_DIGITS})(?:[eE]([-+]?\d{{1,3}}))?").finditer(text):
@@ -97,7 +100,7 @@ def _read(run: str) -> Iterator[tuple[str, str | None]]:
     """Yield whole part and fraction of the number that digits and separators make, or numbers."""
     for form in _NUMBER:
         if found := _pattern(form).fullmatch(run):
-            yield _pattern(r"\D").sub("", found[1]), found[2]
+            yield _pattern(r"\D").sub("", found[1]) or "0", found[2]
             return
     if "," in run:  # a list without spaces
         for part in run.split(","):

@@ -18,6 +18,7 @@ LAYERS = [
     {"commands"},
     {"launch"},
     {"kubernetes"},
+    {"recipe"},
     {"stage"},
     {"stages"},
     {"teacher", "evaluation", "registry", "judging", "audit"},
@@ -67,6 +68,18 @@ def test_imports_go_down_the_layers(path):
             assert theirs >= mine, f"{name} is above"
             for room in BESIDE:
                 assert not {parts[1], target} <= room, f"{name} is beside"
+
+
+def test_models_are_loaded_where_their_tensors_are_accounted_for():
+    found = set()
+    for path in (ROOT / "soda").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        taken = [
+            one.name for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names
+        ]
+        if any(name.startswith("AutoModel") for name in taken):
+            found.add(path.relative_to(ROOT / "soda").as_posix())
+    assert found == {"student/account.py", "student/weights.py"}
 
 
 def test_lint_could_be_shipped_by_itself():

@@ -9,30 +9,26 @@ __all__ = ["compare"]
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def compare(
-    soda: dsl.Input[dsl.Artifact],
-    seqkd: dsl.Input[dsl.Artifact],
-    gad: dsl.Input[dsl.Artifact],
+    reports: list,
     config: dict,
     comparison: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
     store: str = "",
 ):
-    """Put SODA, SeqKD and GAD side by side, as the paper does.
+    """Put several trainings side by side, as the paper does.
 
     Args:
-        soda: The report of SODA's student.
-        seqkd: The report of SeqKD's student.
-        gad: The report of GAD's student.
-        config: Values of the stage compare, which has none.
-        comparison: Every figure of the three.
+        reports: Where the reports lie - the output place of each measuring task.
+        config: Values of the stage compare - a name for each report.
+        comparison: Every figure of them all.
         page: The comparison as a page.
         summary: The comparison as a table.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
     """
     from soda.launch import launch, show
 
-    inputs = {"soda": soda.path, "seqkd": seqkd.path, "gad": gad.path}
+    inputs = {"reports": reports}
     made = launch("compare", inputs=inputs, config=config, out=comparison.path, store=store)
     comparison.metadata.update(digest=made.digest)
     show(made, dict(zip(made.PAGES, [page.path, summary.path], strict=True)))

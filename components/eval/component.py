@@ -1,5 +1,7 @@
 """The eval stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -10,6 +12,7 @@ __all__ = ["eval"]
 @dsl.component(base_image=images.GPU, install_kfp_package=False)
 def eval(
     model: dsl.Input[dsl.Model],
+    warmed: dsl.Input[dsl.Model],
     base: dsl.Input[dsl.Model],
     teacher: dsl.Input[dsl.Dataset],
     pairs: dsl.Input[dsl.Dataset],
@@ -20,11 +23,12 @@ def eval(
     metrics: dsl.Output[dsl.Metrics],
     answers: dsl.Output[dsl.ClassificationMetrics],
     store: str = "",
-):
-    """Measure the student before and after training, on held-out prompts.
+) -> NamedTuple("Made", [("place", str)]):
+    """Measure the base student, the warmed-up one and the trained one, on held-out prompts.
 
     Args:
         model: The trained student.
+        warmed: The student that the last training started from.
         base: The base student.
         teacher: The teacher's answers.
         pairs: Preference pairs.
@@ -35,12 +39,17 @@ def eval(
         metrics: The figures after training.
         answers: Checkable answers, right and wrong; rows before training, columns after.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
-    """
-    from soda.launch import launch, show
 
-    inputs = {"model": model.path, "base": base.path, "teacher": teacher.path, "pairs": pairs.path}
+    Returns:
+        place: Its address in the store, for a step that collects several.
+    """
+    from soda.launch import launch, place_in_store, show
+
+    models = {"model": model.path, "warmed": warmed.path, "base": base.path}
+    inputs = {**models, "teacher": teacher.path, "pairs": pairs.path}
     made = launch("eval", inputs=inputs, config=config, out=report.path, store=store)
     report.metadata.update(digest=made.digest, rows=made.manifest.rows)
     show(made, {"report.html": page.path, "report.md": summary.path})
     metrics.metadata.update(made.numbers())
     answers.log_confusion_matrix(["right", "wrong"], made.answers_right())
+    return (place_in_store(made),)

@@ -14,6 +14,7 @@ def preflight(
     teacher_gen_config: dict,
     snapshot_config: dict,
     pair_build_config: dict,
+    warm_up_config: dict,
     train_config: dict,
     eval_config: dict,
     store: str,
@@ -35,6 +36,7 @@ def preflight(
         teacher_gen_config: Values of the stage teacher-gen.
         snapshot_config: Values of the stage snapshot.
         pair_build_config: Values of the stage pair-build.
+        warm_up_config: Values of the warm-up, a training.
         train_config: Values of the stage train.
         eval_config: Values of the stage eval.
         store: Where journals, unfinished work and finished artifacts lie.
@@ -57,6 +59,7 @@ def preflight(
             "teacher-gen": teacher_gen_config,
             "snapshot": snapshot_config,
             "pair-build": pair_build_config,
+            "warm-up": warm_up_config,
             "train": train_config,
             "eval": eval_config,
             "register": register_config,

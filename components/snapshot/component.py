@@ -1,5 +1,7 @@
 """The snapshot stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -15,7 +17,7 @@ def snapshot(
     responses: dsl.Output[dsl.Dataset],
     store: str = "",
     shard: str = "",
-):
+) -> NamedTuple("Made", [("place", str)]):
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
     Several tasks may share the work, a shard each; a task for the whole after them finds all
@@ -28,8 +30,11 @@ def snapshot(
         responses: The student's answers.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
         shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
+
+    Returns:
+        place: Its address in the store, for a step that collects several.
     """
-    from soda.launch import launch
+    from soda.launch import launch, place_in_store
 
     made = launch(
         "snapshot",
@@ -40,3 +45,4 @@ def snapshot(
         store=store,
     )
     responses.metadata.update(digest=made.digest, rows=made.manifest.rows)
+    return (place_in_store(made),)

@@ -1,5 +1,7 @@
 """The teacher-gen stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -15,7 +17,7 @@ def teacher_gen(
     store: str = "",
     shard: str = "",
     identity: str = "",
-):
+) -> NamedTuple("Made", [("place", str)]):
     """Ask the teacher every prompt: the chosen side of the pairs.
 
     Several tasks may share the work, a shard each; a task for the whole after them finds all
@@ -28,8 +30,11 @@ def teacher_gen(
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
         shard: Which part of the prompts, such as 2/8; empty leaves it to the config.
         identity: Which teacher is behind the name; empty leaves it to the config.
+
+    Returns:
+        place: Its address in the store, for a step that collects several.
     """
-    from soda.launch import launch
+    from soda.launch import launch, place_in_store
 
     made = launch(
         "teacher-gen",
@@ -40,3 +45,4 @@ def teacher_gen(
         store=store,
     )
     responses.metadata.update(digest=made.digest, rows=made.manifest.rows)
+    return (place_in_store(made),)

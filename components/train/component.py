@@ -9,7 +9,7 @@ __all__ = ["train"]
 
 @dsl.component(base_image=images.GPU, install_kfp_package=False)
 def train(
-    pairs: dsl.Input[dsl.Dataset],
+    data: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     config: dict,
     student: dsl.Output[dsl.Model],
@@ -17,11 +17,11 @@ def train(
     gpus: int = 1,
     overrides: dict = {},  # noqa: B006 - KFP reads it and never changes it
 ):
-    """Train the student in this pod: SODA, SeqKD or GAD, as the config's method says.
+    """Train a student in this pod, by the method of the config: sft, dpo or gad.
 
     Args:
-        pairs: Preference pairs.
-        model: The base student.
+        data: Preference pairs, or the teacher's answers for the method sft.
+        model: The student to start from, which is the reference too.
         config: Values of the stage train.
         student: The trained student.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
@@ -32,7 +32,7 @@ def train(
 
     made = launch(
         "train",
-        inputs={"pairs": pairs.path, "model": model.path},
+        inputs={"data": data.path, "model": model.path},
         config=config,
         overrides=overrides,
         out=student.path,

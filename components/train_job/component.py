@@ -9,7 +9,7 @@ __all__ = ["train_job"]
 
 @dsl.component(base_image=images.GPU, install_kfp_package=False)
 def train_job(
-    pairs: dsl.Input[dsl.Dataset],
+    data: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     config: dict,
     student: dsl.Output[dsl.Model],
@@ -25,14 +25,14 @@ def train_job(
     node_selector: dict = {},  # noqa: B006 - KFP reads it and never changes it
     tolerations: list = [],  # noqa: B006
 ):
-    """Train the student on several nodes, as a TrainJob of the Kubeflow Trainer v2.
+    """Train a student on several nodes, as a TrainJob of the Kubeflow Trainer v2.
 
     A task that is tried again finds the job it began; one that is cancelled deletes it. It runs in
     the nodes' image: a result's key holds the versions of the libraries that compute it.
 
     Args:
-        pairs: Preference pairs.
-        model: The base student.
+        data: Preference pairs, or the teacher's answers for the method sft.
+        model: The student to start from, which is the reference too.
         config: Values of the stage train.
         student: The trained student.
         store: A folder on a volume that this pod and the nodes share.
@@ -51,7 +51,7 @@ def train_job(
 
     made = launch_on_nodes(
         "train",
-        inputs={"pairs": pairs.path, "model": model.path},
+        inputs={"data": data.path, "model": model.path},
         config=config,
         out=student.path,
         store=store,

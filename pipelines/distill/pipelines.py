@@ -53,18 +53,29 @@ def build(name: str, *, store: str = "", volume: bool = False, nodes: bool = Fal
         steps = Steps(given, volume=volume)
         with dsl.ExitHandler(steps.notify("soda-compare", {})):
             made = steps.pairs(steps.preflight(), given.teacher_identity)
-            reports = {}
-            for method in ("soda", "seqkd", "gad"):
-                values = getattr(given, f"compare_{method}")
-                trained = steps.train(made, title=f"Train: {method}", overrides=values)
-                report = steps.measure(made, trained, title=f"Measure: {method}")
-                reports[method] = report.outputs["report"]
+            warmed = steps.warm_up(made)
+            soda = steps.train(made, warmed, title="Train: soda", overrides=given.compare_soda)
+            gad = steps.train(made, made.base, title="Train: gad", overrides=given.compare_gad)
+            trained = {"soda": (warmed, soda), "seqkd": (warmed, warmed), "gad": (made.base, gad)}
+            reports = {
+                method: steps.measure(made, *both, title=f"Measure: {method}").outputs["report"]
+                for method, both in trained.items()
+            }
             task = compare(**reports, config={}, store=given.store)
             steps.place.on_cpu(task).set_display_name("Compare")
 
     def _train_and_register(steps: Steps, made: Any) -> None:
-        trained = steps.train_on_nodes(made) if nodes else steps.train(made)
-        steps.register(trained, steps.measure(made, trained))
+        given = steps.given
+        if nodes:
+            config = given.recipe_warm_up
+            warmed = steps.train_on_nodes(
+                made.teacher.outputs["responses"], made.base, config, "Warm up"
+            )
+            trained = steps.train_on_nodes(made.pairs.output, warmed, given.recipe_train, "Train")
+        else:
+            warmed = steps.warm_up(made)
+            trained = steps.train(made, warmed)
+        steps.register(trained, steps.measure(made, warmed, trained))
 
     leave_out = [] if volume else ["store_claim"]
     leave_out += [] if nodes and name != "compare" else ["train_"]

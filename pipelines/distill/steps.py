@@ -132,19 +132,30 @@ class Steps:
         student = snapshot(**sampled, store=given.store).after(part)
         place.on_gpu(student, 1).set_display_name("Student's answers")
         pairs = pair_build(
-            teacher=teacher.output,
-            student=student.output,
+            teacher=teacher.outputs["responses"],
+            student=student.outputs["responses"],
             config=given.recipe_pair_build,
             store=given.store,
         )
         place.on_cpu(pairs).set_display_name("Pairs")
         return Made(base, teacher, pairs)
 
-    def train(self, made: Made, *, title: str = "Train", overrides: Any = None) -> Any:
-        """Return training in one pod."""
+    def warm_up(self, made: Made) -> Any:
+        """Return the first training, on the teacher's answers."""
         task = train(
-            pairs=made.pairs.output,
+            data=made.teacher.outputs["responses"],
             model=made.base.output,
+            config=self.given.recipe_warm_up,
+            store=self.given.store,
+            gpus=self.gpu_count,
+        )
+        return self.place.on_gpu(task, self.gpu_count).set_display_name("Warm up")
+
+    def train(self, made: Made, start: Any, *, title: str = "Train", overrides: Any = None) -> Any:
+        """Return training in one pod, from the warmed-up student or the base."""
+        task = train(
+            data=made.pairs.output,
+            model=start.output,
             config=self.given.recipe_train,
             store=self.given.store,
             gpus=self.gpu_count,
@@ -152,13 +163,13 @@ class Steps:
         )
         return self.place.on_gpu(task, self.gpu_count).set_display_name(title)
 
-    def train_on_nodes(self, made: Made) -> Any:
-        """Return training as a TrainJob: this pod watches it."""
+    def train_on_nodes(self, data: Any, start: Any, config: Any, title: str) -> Any:
+        """Return a training as a TrainJob: this pod watches it."""
         given = self.given
         task = train_job(
-            pairs=made.pairs.output,
-            model=made.base.output,
-            config=given.recipe_train,
+            data=data,
+            model=start.output,
+            config=config,
             store=given.store,
             image=images.GPU,
             nodes=given.train_nodes,
@@ -171,14 +182,15 @@ class Steps:
             node_selector=given.gpu_node_selector,
             tolerations=given.gpu_tolerations,
         )
-        return self.place.on_cpu(task).set_display_name("Train on several nodes")
+        return self.place.on_cpu(task).set_display_name(f"{title} on several nodes")
 
-    def measure(self, made: Made, trained: Any, *, title: str = "Measure") -> Any:
-        """Return the figures before and after training."""
+    def measure(self, made: Made, warmed: Any, trained: Any, *, title: str = "Measure") -> Any:
+        """Return the figures of the base student, the warmed-up one and the trained one."""
         task = evaluate(
             model=trained.outputs["student"],
+            warmed=warmed.output,
             base=made.base.output,
-            teacher=made.teacher.output,
+            teacher=made.teacher.outputs["responses"],
             pairs=made.pairs.output,
             config=self.given.recipe_eval,
             store=self.given.store,

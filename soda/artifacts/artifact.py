@@ -3,13 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from soda import __version__, storage
 from soda.artifacts import publishing
-from soda.artifacts.keys import code_digest, module_of, run_key
+from soda.artifacts.keys import code_digest, input_digests, module_of, run_key
 from soda.artifacts.manifest import MANIFEST, Manifest
 from soda.artifacts.unfinished import UnfinishedWork
 from soda.artifacts.writer import WORK, Writer
@@ -20,12 +20,16 @@ from soda.storage import Location, Place
 
 __all__ = [
     "Artifact",
+    "Inputs",
     "name_in_store",
     "work_place",
 ]
 
 
-def work_place(out: Place, config: Config, inputs: Mapping[str, "Artifact"]) -> Place:
+Inputs = Mapping[str, "Artifact | Sequence[Artifact]"]  # by name; some stages take a list
+
+
+def work_place(out: Place, config: Config, inputs: Inputs) -> Place:
     """Return where unfinished work on one result lies, whatever `out` it is for."""
     return out.store() / WORK / f"{config.stage()}-{run_key(config, inputs)[:16]}"
 
@@ -78,9 +82,7 @@ class Artifact:
 
     @classmethod
     @contextlib.contextmanager
-    def create(
-        cls, location: Location, *, config: Config, inputs: Mapping[str, "Artifact"]
-    ) -> Iterator["Writer"]:
+    def create(cls, location: Location, *, config: Config, inputs: Inputs) -> Iterator["Writer"]:
         """Build an artifact beside the store and move it to its place when it is whole.
 
         If the block raises, the place stays as it was; the writer's `work` folder stays for the
@@ -108,7 +110,7 @@ class Artifact:
                     config=config.deciding(),
                     aside=config.set_aside(),
                     account=writer.account,
-                    inputs={name: artifact.digest for name, artifact in inputs.items()},
+                    inputs=input_digests(inputs),
                     rows=dict(writer.rows),
                     drops=dict(writer.drops),
                     facts=writer.facts,
@@ -127,9 +129,7 @@ class Artifact:
             storage.remove_tree(folder)
 
     @classmethod
-    def reuse(
-        cls, location: Location, *, config: Config, inputs: Mapping[str, "Artifact"]
-    ) -> Self | None:
+    def reuse(cls, location: Location, *, config: Config, inputs: Inputs) -> Self | None:
         """Return what an earlier run made of the same code, config and inputs, if anything.
 
         Raises:

@@ -8,7 +8,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from soda.artifacts.manifest import FORMAT
 from soda.config import Config
 from soda.rows import digest
 
-__all__ = ["code_digest", "deciding", "module_of", "run_key"]
+__all__ = ["code_digest", "deciding", "input_digests", "module_of", "run_key"]
 
 # Rooms that carry bytes or talk to people. What they make of a recipe or an input is in the key
 # itself: a config's values, an artifact's digest, FORMAT.
@@ -35,7 +35,7 @@ class _Digested(Protocol):
     def digest(self) -> str: ...
 
 
-def run_key(config: Config, inputs: Mapping[str, _Digested]) -> str:
+def run_key(config: Config, inputs: Mapping[str, _Digested | Sequence[_Digested]]) -> str:
     """Return the digest of all that decides a stage's result: code, config and inputs."""
     stage = config.stage()
     return digest(
@@ -44,9 +44,20 @@ def run_key(config: Config, inputs: Mapping[str, _Digested]) -> str:
             "format": FORMAT,
             "code": code_digest(module_of(stage)),
             "config": config.deciding(),
-            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
+            "inputs": input_digests(inputs),
         }
     )
+
+
+def input_digests(inputs: Mapping[str, _Digested | Sequence[_Digested]]) -> dict[str, str]:
+    """Return each input's digest by its name; those of a list are `name.0`, `name.1` and so on."""
+    found: dict[str, str] = {}
+    for name, given in inputs.items():
+        if isinstance(given, Sequence):
+            found |= {f"{name}.{place}": each.digest for place, each in enumerate(given)}
+        else:
+            found[name] = given.digest
+    return found
 
 
 def module_of(stage: str) -> str:

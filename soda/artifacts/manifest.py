@@ -36,7 +36,7 @@ class Manifest:
     config: dict[str, Any]
     aside: dict[str, Any]  # values of the config that change no result
     account: dict[str, Any]  # what the run did that is no part of the result
-    inputs: dict[str, str]  # their digests
+    inputs: dict[str, str]  # their digests; of a list, `name.0`, `name.1` and so on
     rows: dict[str, int]  # of each file of rows
     drops: dict[str, int]  # by reason
     facts: dict[str, Any]  # what else the stage says of its result

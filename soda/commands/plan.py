@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 
 from soda.artifacts.kinds import Prompts
-from soda.config import assign, load_recipe, parse_assignment
+from soda.config import assign, parse_assignment
 from soda.endpoint.budget import USD
 from soda.endpoint.job import Job
 from soda.errors import ConfigError
-from soda.stages import STAGES
+from soda.recipe import load_recipe
 from soda.stages.teacher_gen import TeacherGenConfig, open_job, supplied_file
 from soda.storage import Place
 from soda.teacher.supplied import Supplied
@@ -161,9 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Print the plan; returns the exit code."""
-    values = (
-        load_recipe(arguments.recipe, STAGES).get("teacher-gen", {}) if arguments.recipe else {}
-    )
+    values = load_recipe(arguments.recipe).get("teacher-gen", {}) if arguments.recipe else {}
     for text in arguments.set:
         assign(values, *parse_assignment(text))
     config = TeacherGenConfig.parse(values)

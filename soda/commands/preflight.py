@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soda import storage
-from soda.config import Config, load_recipe
+from soda.config import Config
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
 from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota
 from soda.kubernetes.image_registry import image_digest
 from soda.progress import say
-from soda.stage import load_stage
-from soda.stages import STAGES
+from soda.recipe import STEPS, Recipe, load_recipe, parse_step
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
@@ -55,7 +54,7 @@ class _Skipped(Exception):  # noqa: N818 - it says what happened
 
 
 def preflight(
-    recipe: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
     *,
     store: str = "",
     images: list[str] | None = None,
@@ -65,7 +64,7 @@ def preflight(
     """Look at everything a run needs; nothing is raised.
 
     Args:
-        recipe: a stage's raw values by its name; a stage that is left out is not looked at.
+        recipe: a step's raw values by its name; a step that is left out is not looked at.
         store: where runs keep what they share; "": not looked at.
         images: references that the pods will pull.
         gpus: what training asks for.
@@ -79,9 +78,9 @@ def preflight(
         found.append(_check("teacher", lambda: _teacher(teacher), _FIXES["teacher"]))
     if isinstance(student, ImportStudentConfig):
         found.append(_check("student", lambda: look_at_source(student), _FIXES["student"]))
-    train = configs.get("train")
-    if isinstance(train, TrainConfig):
-        look = functools.partial(_processes, train, gpus)
+    trainings = [each for each in configs.values() if isinstance(each, TrainConfig)]
+    if trainings:
+        look = functools.partial(_processes, trainings, gpus)
         found.append(_check("processes", look, _FIXES["processes"]))
     register = configs.get("register")
     registry = register.registry if isinstance(register, RegisterConfig) else ""
@@ -117,16 +116,16 @@ def _check(name: str, look: Callable[[], str], fix: str) -> Check:
         return Check(name, "failed", " ".join(str(error).split()), fix)
 
 
-def _of_recipe(recipe: Mapping[str, Mapping[str, Any]], configs: dict[str, Config]) -> Check:
+def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
     problems = []
-    for name, values in recipe.items():
+    for name in filter(recipe.__contains__, STEPS):
         try:
-            configs[name] = load_stage(name).config.parse(values)
+            configs[name] = parse_step(recipe, name)
         except SodaError as error:
             problems.append(str(error))
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
-    return Check("recipe", "ok", f"{len(configs)} stages")
+    return Check("recipe", "ok", f"{len(configs)} steps")
 
 
 def _teacher(config: TeacherGenConfig) -> str:
@@ -144,10 +143,12 @@ def _teacher(config: TeacherGenConfig) -> str:
     return f"{config.model} at {config.base_url}: {listed[found.listed]}, {key}{served}"
 
 
-def _processes(config: TrainConfig, gpus: Gpus) -> str:
+def _processes(trainings: list[TrainConfig], gpus: Gpus) -> str:
     count = gpus.count * gpus.nodes
-    config.check_processes(count)
-    return f"{count}, which {config.method} can use"
+    for config in trainings:
+        config.check_processes(count)
+    methods = dict.fromkeys(config.method for config in trainings)
+    return f"{count}, which {' and '.join(methods)} can use"
 
 
 def _writable(location: str) -> str:
@@ -228,7 +229,7 @@ def refuse_failures(found: list[Check]) -> None:
 
 
 def preflight_step(
-    recipe: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
     *,
     store: str,
     images: list[str],
@@ -272,7 +273,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(parsed: argparse.Namespace) -> int:
     """Print the table; the exit code is 2 if a check failed."""
     found = preflight(
-        load_recipe(parsed.recipe, STAGES),
+        load_recipe(parsed.recipe),
         store=os.environ.get("SODA_STORE", ""),
         images=parsed.image,
         gpus=Gpus(parsed.gpu_type, parsed.gpu_count, parsed.nodes),

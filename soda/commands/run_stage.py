@@ -7,19 +7,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from soda import recipe
 from soda.artifacts.artifact import Artifact
 from soda.config import (
     Config,
     assign,
     group_name,
     groups_of,
-    load_recipe,
     parse_assignment,
     summary,
     values_of,
 )
+from soda.recipe import STEPS, load_recipe
 from soda.stage import load_stage, run
-from soda.stages import STAGES
 
 __all__ = ["add_arguments", "run_command"]
 
@@ -31,8 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.epilog = _values(stage.config)
     for key, kinds in stage.inputs.items():
         text = f"artifact: {' or '.join(kind.kind for kind in kinds)}"
-        parser.add_argument(f"--{key}", required=True, metavar="DIR", help=text)
+        many = {"action": "append", "help": f"{text}; repeat it for each"}
+        more = many if key in stage.lists else {"help": text}
+        parser.add_argument(f"--{key}", required=True, metavar="DIR", **more)
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML with this stage's values")
+    steps = [step for step, stage in STEPS.items() if stage == name]
+    if len(steps) > 1:
+        text = "which of the recipe's steps"
+        parser.add_argument("--step", choices=steps, default=name, help=text)
     parser.add_argument(
         "--set",
         action="append",
@@ -47,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run_command(parsed: argparse.Namespace, name: str) -> int:
     """Run the stage and print a line about what it made."""
-    values = dict(load_recipe(parsed.recipe, STAGES).get(name, {})) if parsed.recipe else {}
+    step = getattr(parsed, "step", name)
+    values = recipe.values_of(load_recipe(parsed.recipe) if parsed.recipe else {}, step)
     for text in parsed.set:
         assign(values, *parse_assignment(text))
     inputs = {key: getattr(parsed, key) for key in load_stage(name).inputs}

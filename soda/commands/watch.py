@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from soda.config import load_recipe
 from soda.endpoint.waits import Waits
 from soda.errors import ConfigError, MissingObject, SodaError, refuse
 from soda.progress import say
+from soda.recipe import load_recipe
 from soda.registry.registry import Registry
 from soda.rows import digest
-from soda.stages import STAGES
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.storage import Place
@@ -213,7 +212,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Print what was found."""
-    recipe = load_recipe(parsed.recipe, STAGES)
+    recipe = load_recipe(parsed.recipe)
     found = watch(
         TeacherGenConfig.parse(recipe.get("teacher-gen", {})),
         RegisterConfig.parse(recipe.get("register", {})),

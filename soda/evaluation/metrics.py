@@ -7,7 +7,7 @@ from typing import Literal
 
 from soda.words import words
 
-__all__ = ["CHANGES", "METRICS", "MODELS", "Metric", "intervals", "rouge_l"]
+__all__ = ["CHANGES", "METRICS", "MODELS", "OF_WORDS", "Metric", "intervals", "rouge_l"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ METRICS = {
     "stopped": Metric("share of answers that stop", "higher"),
     "repetitive": Metric("share of answers that repeat", "lower"),
 }
+
+# Metrics of an answer's words, which are also shown by the script that prompts are written in.
+OF_WORDS = ("rouge_l", "exact_match", "repetitive")
 
 # The models that are measured, by their keys in the figures.
 MODELS = {"before": "base", "warmed": "warmed up", "after": "student"}

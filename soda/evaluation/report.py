@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from soda.evaluation.metrics import OF_WORDS
 from soda.evaluation.templates import templates
 from soda.training.run.metrics import CheckFigures, Row, StepFigures
 
@@ -34,6 +35,7 @@ def render_html(
     page = environment.get_template("report.html.j2").render(
         **figures,
         changes=_changes(figures),
+        of_words=_of_words(figures),
         headline=headline,
         details=details,
         samples=samples,
@@ -54,16 +56,36 @@ def render_markdown(figures: dict[str, Any]) -> str:
         cells = [metric["label"], *(_number(metric[name]["mean"]) for name in models)]
         cells += [_interval(metric[name]) for name in changes]
         table.append(f"| {' | '.join(cells)} | {MARKS[outcome]} {outcome} |")
+    tables = ["\n".join(table)]
+    if figures["scripts"]:
+        shown = _of_words(figures)
+        heads = [
+            "script of the prompt",
+            "prompts",
+            *(f"{label}: change" for label in shown.values()),
+        ]
+        table = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
+        for name, part in figures["scripts"].items():
+            found = [part["metrics"].get(key) for key in shown]
+            cells = [_interval(metric["change"]) if metric else "" for metric in found]
+            table.append(f"| {name} | {part['prompts']} | {' | '.join(cells)} |")
+        tables.append("\n".join(table))
     rows = figures["rows"]
     drops = ", ".join(f"{count} `{why}`" for why, count in rows["drops"].items()) or "none"
     kept = f"{rows['prompts']} prompts gave {rows['pairs']} pairs. Dropped: {drops}."
-    return "\n\n".join([f"**{headline}** {' '.join(details)}", "\n".join(table), kept]) + "\n"
+    return "\n\n".join([f"**{headline}** {' '.join(details)}", *tables, kept]) + "\n"
 
 
 def _changes(figures: dict[str, Any]) -> dict[str, str]:
     """Return the changes to show; what the warm-up did follows from them."""
     shown = {"change": "change from base", "change_since_warm_up": "change since the warm-up"}
     return shown if "warmed" in figures["models"] else {"change": "change"}
+
+
+def _of_words(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the metrics that are shown by script, with their labels."""
+    metrics = figures["metrics"]
+    return {name: metrics[name]["label"] for name in OF_WORDS if name in metrics}
 
 
 def _interval(change: dict[str, float]) -> str:

@@ -15,7 +15,7 @@ from soda.artifacts.keys import run_key
 from soda.errors import ClusterError
 from soda.kubernetes.api import OutOfReach, ask, connect
 from soda.progress import say
-from soda.stage import Call
+from soda.stage import Call, one_by_one
 from soda.storage import Place
 from soda.training.run.interrupt import listen
 
@@ -57,7 +57,7 @@ def job_of(call: Call, store: str, where: Nodes) -> dict[str, Any]:
         )
     name = f"soda-{call.stage.name}-{run_key(call.config, call.inputs)[:16]}"
     command = ["torchrun", "-m", "soda", call.stage.name]
-    for key, artifact in call.inputs.items():
+    for key, artifact in one_by_one(call.inputs):
         made = artifact.manifest
         command += [f"--{key}", f"{store}/{name_in_store(made.stage, made.key)}"]
     for key, value in call.config.model_dump(mode="json", exclude_none=True).items():

@@ -9,6 +9,7 @@ STAGES = (
     "import-student",
     "teacher-gen",
     "snapshot",
+    "choose-rejects",
     "pair-build",
     "train",
     "eval",

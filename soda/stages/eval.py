@@ -19,6 +19,7 @@ from soda.rows import Pair, Response
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
+from soda.words import script
 
 __all__ = ["EvalConfig", "eval"]
 
@@ -56,9 +57,10 @@ def eval(  # noqa: A001 - a stage's function has its name
 
     Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
     accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat: for
-    each model, and as paired changes between them, with bootstrap 95 % intervals. Then lm-eval's
-    tasks. `warmed` is the student that the last training started from; where it is the base, or
-    the trained student itself, two models are compared.
+    each model, and as paired changes between them, with bootstrap 95 % intervals; also by the
+    script that prompts are written in, where they mix several. Then lm-eval's tasks. `warmed` is
+    the student that the last training started from; where it is the base, or the trained student
+    itself, two models are compared.
     """
     check_tasks(config.lm_eval_tasks)
     rows = [
@@ -202,25 +204,14 @@ def _likelihoods(
 def _figures(
     measured: dict[str, Measurement], rows: list[Response], pairs: list[Pair], config: EvalConfig
 ) -> dict[str, Any]:
-    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
-    metrics = {}
-    for name, metric in METRICS.items():
-        keys = list(measured["before"][name])
-        if keys:
-            metrics[name] = {
-                "label": metric.label,
-                "better": metric.better,
-                "count": len(keys),
-                **intervals(
-                    {
-                        model: [found[name][key] for key in keys]
-                        for model, found in measured.items()
-                    },
-                    changes,
-                    samples=config.bootstrap_samples,
-                    seed=config.seed,
-                ),
-            }
+    scripts: dict[str, set[str]] = {}
+    for row in rows:
+        asked = row.prompt.messages[-1]["content"]
+        scripts.setdefault(script(asked), set()).add(row.prompt.id)
+    by_script = {
+        name: {"prompts": len(scripts[name]), "metrics": _metrics(measured, scripts[name], config)}
+        for name in sorted(scripts, key=lambda name: (-len(scripts[name]), name))
+    }
     tasks = {
         task: {
             key: {
@@ -236,9 +227,36 @@ def _figures(
         "split": config.split,
         "prompts": len(rows),
         "pairs": len(pairs),
-        "metrics": metrics,
+        "metrics": _metrics(measured, None, config),
+        "scripts": by_script if len(by_script) > 1 else {},
         "lm_eval": tasks,
     }
+
+
+def _metrics(
+    measured: dict[str, Measurement], prompts: set[str] | None, config: EvalConfig
+) -> dict[str, Any]:
+    """Return every metric's figures, over all prompts or some; without those of nothing."""
+    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
+    metrics = {}
+    for name, metric in METRICS.items():
+        keys = [key for key in measured["before"][name] if prompts is None or key in prompts]
+        if keys:
+            metrics[name] = {
+                "label": metric.label,
+                "better": metric.better,
+                "count": len(keys),
+                **intervals(
+                    {
+                        model: [found[name][key] for key in keys]
+                        for model, found in measured.items()
+                    },
+                    changes,
+                    samples=config.bootstrap_samples,
+                    seed=config.seed,
+                ),
+            }
+    return metrics
 
 
 def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict[str, Any]:

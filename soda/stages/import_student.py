@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,7 +26,13 @@ from soda.student.chat import ChatFormat
 from soda.student.folder import check_folder, read_json, regular_files
 from soda.student.layout import INDEX, Weights, find_weights, write_weights
 from soda.student.source import KEPT, bucket_sketch, download, hub_sketch, local, source_digest
-from soda.student.template import asks_for_date, choose_template, fix_date, write_template
+from soda.student.template import (
+    asks_for_date,
+    choose_template,
+    fix_date,
+    plain_template,
+    write_template,
+)
 from soda.student.tensors import Headers, read_headers
 from soda.student.tokenizer import load_tokenizer
 from soda.student.weights import check_weights, load_config, weights_digest
@@ -60,7 +67,11 @@ class ImportStudentConfig(Config):
     base: str = Field("", description="the model of an adapter, as a source: they are merged")
     base_digest: str = Field("", description="as source_digest, of the base")
     base_revision: str = Field("", description="as revision, of the base")
-    template: str = Field("", description="which of several chat templates; else the default one")
+    template: str = Field(
+        "",
+        description="which of several chat templates, else the default one; plain: headings in "
+        "plain text, for a base model without any",
+    )
     template_date: str = Field(
         "2024-07-26", description="the day that a chat template with a date takes for today"
     )
@@ -222,36 +233,42 @@ def look_at_source(config: ImportStudentConfig) -> str:
     """
     if not config.base:
         return _look(config, config.source, config.revision)
+    with tempfile.TemporaryDirectory() as folder:
+        small, _, headers = _small(config.source, config.revision, Path(folder))
+        adapter.check(small, headers(), config.source)
     found = _look(config, config.base, config.base_revision)
     return f"an adapter, merged into {config.base}: {found}"
 
 
 def _look(config: ImportStudentConfig, source: str, revision: str) -> str:
-    remote = Place.of(source).remote
-    path = None if remote else local(source)
+    path = None if Place.of(source).remote else local(source)
     if path is not None and path.is_file():
         return _look_at_file(path, source)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
-        headers: Headers
-        if path is not None:
-            small, files = path, regular_files(path, source, ("*.safetensors",))
-            _sketch(small, source, target, [file.name for file in files])
-            headers = read_headers(files, source)
-        else:
-            if remote:
-                small, headers = bucket_sketch(source, target / ".small")
-            else:
-                small, headers = hub_sketch(source, revision)
-            _sketch(small, source, target, list(headers))
+        small, names, headers = _small(source, revision, target / ".small")
+        _sketch(small, source, target, names)
         kind = _check_architecture(read_json(target / "config.json", source), source)
         counted = "its tensors are counted when it is imported"
         if importlib.util.find_spec("torch") is not None:
-            weights = find_weights(small, headers, load_config(target, source), source)
+            weights = find_weights(small, headers(), load_config(target, source), source)
             counted = f"{len(weights.account.names)} tensors"
         if not config.base:
             _check_vocabulary(target, _settle_template(target, config), source)
         return f"{kind}; {counted}"
+
+
+def _small(
+    source: str, revision: str, target: Path
+) -> tuple[Path, list[str], Callable[[], Headers]]:
+    """Return a folder with a source's small files, its files of weights, and what reads headers."""
+    path = None if Place.of(source).remote else local(source)
+    if path is not None:
+        files = regular_files(path, source, ("*.safetensors",))
+        return path, [file.name for file in files], lambda: read_headers(files, source)
+    remote = Place.of(source).remote
+    small, headers = bucket_sketch(source, target) if remote else hub_sketch(source, revision)
+    return small, list(headers), lambda: headers
 
 
 def _look_at_file(path: Path, source: str) -> str:
@@ -284,7 +301,10 @@ def _check(writer: Writer, config: ImportStudentConfig) -> None:
 def _settle_template(folder: Path, config: ImportStudentConfig) -> ChatFormat:
     """Leave one chat template in the folder, and try it."""
     tokenizer = load_tokenizer(folder, config.source)
-    template = choose_template(tokenizer.chat_template, config.template, config.source)
+    if config.template == "plain":
+        template = plain_template(tokenizer, config.source)
+    else:
+        template = choose_template(tokenizer.chat_template, config.template, config.source)
     if asks_for_date(template):
         day = datetime.date.fromisoformat(config.template_date)
         template = fix_date(template, day, config.source)
@@ -321,11 +341,27 @@ def _check_architecture(config: dict[str, Any], source: str) -> str:
 
 
 def _stop_at(token: int, path: Path, source: str) -> None:
-    """Make generation stop at the template's end of turn: some folders forget to name it."""
+    """Make generation stop at the template's end of turn: some folders forget to name it.
+
+    Raises:
+        ModelError: the file would end every later stage that loads the model.
+    """
+    from transformers import GenerationConfig
+
     values = read_json(path, source) if path.is_file() else {}
     stops = values.get("eos_token_id", [])
-    stops = stops if isinstance(stops, list) else [stops]
+    stops = [stop for stop in (stops if isinstance(stops, list) else [stops]) if stop is not None]
+    if not all(isinstance(stop, int) for stop in stops):
+        raise ModelError(
+            f"{source}: expected token ids as eos_token_id in {path.name}, found {stops}"
+        )
+    try:
+        GenerationConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{source}: expected {path.name} of transformers, found: {error}"
+        ) from error
     if token not in stops:
-        values["eos_token_id"] = [*(stop for stop in stops if stop is not None), token]
+        values["eos_token_id"] = [*stops, token]
         path.unlink(missing_ok=True)
         path.write_text(json.dumps(values, indent=2), encoding="utf-8")

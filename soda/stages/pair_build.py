@@ -1,6 +1,7 @@
 """Join teacher and student answers into preference pairs."""
 
 import hashlib
+from collections import Counter
 
 from pydantic import Field
 
@@ -21,10 +22,12 @@ configs:
 {files}
 ---
 
-Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` the base student's own.
+Preference pairs made by soda: `chosen` is the teacher's answer, `rejected` that of the model that
+`rejected_source` names, which is the base student unless others were asked.
 `load_dataset` reads this folder; TRL's DPOTrainer takes its columns prompt, chosen and rejected.
 """
-_UNASKED = ("prompt_too_long", "template_refused", "noncharacter")  # the snapshot's reasons
+# The snapshot's reasons for not asking.
+_UNASKED = ("prompt_too_long", "template_refused", "noncharacter", "control_token")
 
 
 class PairBuildConfig(Config):
@@ -40,6 +43,8 @@ def pair_build(
     *, teacher: Responses, student: Responses, config: PairBuildConfig, out: Place
 ) -> Pairs:
     """Make pairs: the teacher's answer is chosen, the student's own is rejected.
+
+    Answers from elsewhere come from choose-rejects, with the student's tokenizer.
 
     A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
     refused or failed on the teacher's side, empty or failed on the student's, both answers the
@@ -58,6 +63,7 @@ def pair_build(
         spares: dict[str, list[Response]] = {}
         for spare in student.spares():
             spares.setdefault(spare.prompt.id, []).append(spare)
+        sources: Counter[str] = Counter()
         for first in student.rows():
             theirs = answers.get(first.prompt.id)
             drawn = [first, *spares.get(first.prompt.id, [])]
@@ -66,6 +72,7 @@ def pair_build(
                 pair = _pair(theirs, drawn[found.index(None)])
                 pairs.write(f"{pair.split}.jsonl", pair.to_json())
                 content.update(canonical(pair.to_json()))
+                sources[pair.rejected_source] += 1
             elif found[0] is not None:
                 pairs.drop(first.prompt.id, *found[0])
             bar.update()
@@ -75,6 +82,7 @@ def pair_build(
             raise DataError(
                 f"pair-build: expected pairs to train on, found none; dropped: {dropped or 'none'}"
             )
+        pairs.facts["rejected_sources"] = dict(sources)
         splits = [name.removesuffix(".jsonl") for name in pairs.rows]
         # `datasets` caches by folder and config name, not by content: the name has to differ
         key = content.hexdigest()[:16]
@@ -119,4 +127,5 @@ def _pair(theirs: Response, mine: Response) -> Pair:
         rejected=[{"role": "assistant", "content": mine.text.strip()}],
         rejected_stopped=mine.outcome == "answered",
         split=mine.prompt.split,
+        rejected_source=mine.source,
     )

@@ -1,4 +1,4 @@
-"""Let the base student answer every prompt once, before any training."""
+"""Let the base student, or another model, answer every prompt before any training."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from soda.config import Config
 from soda.endpoint.address import Address
 from soda.errors import DataError
 from soda.progress import progress, say
-from soda.rows import Outcome, Prompt, Response, Shard, part_of
+from soda.rows import Outcome, Prompt, Response, Shard, part_of, told
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
 from soda.student.engines import Engine, endpoint_engine, transformers_engine, vllm_engine
@@ -25,7 +25,7 @@ __all__ = ["SnapshotConfig", "snapshot"]
 
 
 class SnapshotConfig(Config):
-    """How the student is sampled."""
+    """How the model is sampled."""
 
     engine: Literal["transformers", "vllm", "endpoint"] = Field(
         "transformers", description="what answers: this process, vLLM in it, or a server"
@@ -43,6 +43,12 @@ class SnapshotConfig(Config):
     )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")
+    system: str = Field(
+        "", description="system prompt before every prompt, for answers that are meant to be bad"
+    )
+    source: str = Field(
+        "", description="what the model is called in pairs; else its type and its weights' digest"
+    )
     group_size: int = Field(1024, ge=1, description="prompts between two saves")
     shard: Shard = Field("1/1", description="'2/8': every eighth group of prompts, from the second")
 
@@ -61,6 +67,9 @@ class SnapshotConfig(Config):
 def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Place) -> Responses:
     """Sample the base student's own answers, once: the rejected side of the pairs.
 
+    Another model, smaller or of another family, serves as well: only its text goes on, so neither
+    its tokenizer nor its chat template need be the student's. Then choose-rejects comes next.
+
     Zero-shot, with its chat template, seeded; the artifact is the same whatever the engine. Groups
     of prompts are kept in the store as they are finished: a run that was killed goes on after the
     last, and after all shards the whole asks for nothing. With `samples`, the spares are in
@@ -70,11 +79,12 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
     chat = ChatFormat.load(model.path)
     rows = list(prompts.rows())
     ids, unasked = _prompt_ids(rows, chat, config)
+    source = config.source or f"{model.manifest.facts['model_type']}-{model.weights_digest[:8]}"
     groups = _groups(list(ids), ids, config)
     with Responses.create(
         out, config=config, inputs={"prompts": prompts, "model": model}
     ) as writer:
-        whole = config.model_copy(update={"shard": "1/1"})
+        whole = config.model_copy(update={"shard": "1/1", "source": ""})
         key = run_key(whole, {"prompts": prompts, "model": model})
         kept = Intermediate.in_store(out, "snapshots", key)
         answers: dict[str, list[Answer]] = {}
@@ -82,17 +92,18 @@ def snapshot(*, prompts: Prompts, model: Model, config: SnapshotConfig, out: Pla
             answers |= group
         for row in rows:
             if row.id in unasked and part_of(config.shard).start == 0:
-                Responses.write(writer, Response(row, "", "failed", detail=unasked[row.id]))
+                why = unasked[row.id]
+                Responses.write(writer, Response(row, "", "failed", detail=why, source=source))
             if row.id in answers:
                 first, *spares = answers[row.id]
-                Responses.write(writer, _response(row, first))
+                Responses.write(writer, _response(row, first, source))
                 for spare in spares:
-                    writer.write(Responses.SAMPLES, _response(row, spare).to_json())
+                    writer.write(Responses.SAMPLES, _response(row, spare, source).to_json())
         chat.save(writer.path / Responses.TOKENIZER)
         writer.facts["student"] = {
             "weights_digest": model.weights_digest,
             "template_digest": chat.template_digest,
-            "sampling": config.model_dump(exclude={"shard"}),
+            "sampling": config.model_dump(exclude={"shard", "source"}),
         }
     return Responses.open(out)
 
@@ -108,7 +119,7 @@ def _prompt_ids(
     unasked: dict[str, str] = {}
     for row in rows:
         try:
-            found = chat.prompt_ids(row.messages)
+            found = chat.prompt_ids(told(row.messages, config.system))
         except ChatError as error:
             unasked[row.id] = f"{error.reason}: {error}"
             continue
@@ -190,10 +201,10 @@ def _unpacked(data: bytes) -> dict[str, list[Answer]]:
     return {name: [Answer(**values) for values in answers] for name, answers in groups}
 
 
-def _response(row: Prompt, answer: Answer) -> Response:
+def _response(row: Prompt, answer: Answer, source: str) -> Response:
     if answer.problem:
-        return Response(row, "", "failed", detail=answer.problem)
+        return Response(row, "", "failed", detail=answer.problem, source=source)
     outcome: Outcome = "answered" if answer.stopped else "truncated"
     if not answer.text.strip():
         outcome = "empty"
-    return Response(row, answer.text, outcome, answer.tokens)
+    return Response(row, answer.text, outcome, answer.tokens, source=source)

@@ -29,7 +29,7 @@ from soda.endpoint.stopping import Stopped
 from soda.endpoint.upload import open_journal
 from soda.errors import ConfigError
 from soda.progress import say
-from soda.rows import Prompt, Response, Shard, digest, part_of
+from soda.rows import Prompt, Response, Shard, digest, part_of, told
 from soda.storage import Place
 from soda.teacher.caller import TEACHER
 from soda.teacher.fingerprint import Fingerprint, take_fingerprint, verdict
@@ -70,6 +70,9 @@ class TeacherGenConfig(Config):
     )
     served: Literal["as_asked", "any"] = Field(
         "any", description="'as_asked' takes no answer of a model that a gateway put in its place"
+    )
+    system: str = Field(
+        "", description="system prompt before every prompt, for answers that are meant to be bad"
     )
     answers: str = Field(
         "", description="answers you already have: JSONL, or an OpenAI batch output; asked never"
@@ -338,6 +341,7 @@ class _Asking:
     def __init__(self, config: TeacherGenConfig, supplied: Supplied):
         self._where = config.where()
         self._body = config.body()
+        self._system = config.system
         self._cheap = config.batch
         self._supplied = supplied
 
@@ -345,7 +349,7 @@ class _Asking:
         """Return it, or None."""
         if self._supplied.get(row) is not None:
             return None
-        body = {**self._body, "messages": row.messages}
+        body = {**self._body, "messages": told(row.messages, self._system)}
         return Request.of(self._where, body, cheap=self._cheap)
 
 
@@ -379,6 +383,7 @@ def _write(
             answer.tokens,
             _whole(answer.detail),
             _whole(answer.thoughts) if config.thoughts == "keep" else None,
+            config.model or answer.model or "supplied answers",
         )
         Responses.write(writer, response)
     names = sorted(filter(None, served))

@@ -27,6 +27,7 @@ _EXTRA = re.compile(
     r"(^|\.)(vision|visual|image|multi_modal|multimodal|mm_|audio|speech|talker|token2wav|code2wav"
     r"|mtp|nextn|v_head|value_head)\w*\."
 )
+_PLAIN = ("F64", "F32", "F16", "BF16")  # others hold numbers that a scale elsewhere belongs to
 _SHOWN = 3
 
 
@@ -166,7 +167,12 @@ def _ask(model: Any, found: Mapping[str, Stored], names: Mapping[str, str]) -> A
     used = {name: new for name, new in names.items() if tensors[new].taken}
     unknown = {name for name in info["unexpected_keys"] if not _EXTRA.search(name)}
     unknown |= _twice(used.values(), model.base_model_prefix)
-    unknown |= {f"{name} of type {found[name].kind}" for name in used if _packed(found[name])}
+    buffers = {name for name, _ in model.named_buffers()}
+    unknown |= {
+        f"{name} of type {found[name].kind}"
+        for name, new in used.items()
+        if found[name].kind not in _PLAIN and new not in buffers
+    }
     return Account(
         names=used,
         missing=sorted(info["missing_keys"]),
@@ -195,10 +201,6 @@ def _gaps(names: Iterable[str]) -> list[str]:
         siblings = (each for other, each in numbers.items() if other.rpartition("{}")[0] == stem)
         gaps += [form.format(*missing) for missing in set().union(*siblings) - mine if stem]
     return sorted(gaps)
-
-
-def _packed(stored: Stored) -> bool:
-    return stored.kind.startswith(("F8", "F6", "F4", "I8", "U8", "I4", "U4"))
 
 
 def _removed(names: Mapping[str, str]) -> str:

@@ -1,16 +1,18 @@
 """An adapter, merged into the base model that it was trained on."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
 from soda.student.account import refuse_incomplete
-from soda.student.folder import check_folder, read_json
+from soda.student.folder import check_folder, read_json, regular_files
 from soda.student.quiet import quiet
+from soda.student.tensors import Headers, read_headers
 from soda.student.weights import load_causal_lm, load_config
 
-__all__ = ["CONFIG", "WEIGHTS", "base_named_in", "merge"]
+__all__ = ["CONFIG", "WEIGHTS", "base_named_in", "check", "merge"]
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -22,6 +24,26 @@ def base_named_in(folder: Path, source: str) -> str:
     return str(named or "a base it does not name")[:120]
 
 
+def check(folder: Path, headers: Headers, source: str) -> None:
+    """Refuse what can be told of an adapter without its base, from its config and its header.
+
+    Raises:
+        ModelError: there are no weights, or one of a pair of them is missing; it has code.
+    """
+    check_folder(folder, source)
+    kind = read_json(folder / CONFIG, source).get("peft_type")
+    if not isinstance(kind, str):
+        raise ModelError(f"{source}: expected peft_type in {CONFIG}, found {str(kind)[:60]}")
+    if WEIGHTS not in headers:
+        raise ModelError(f"{source}: expected {WEIGHTS}, found no such file")
+    names = headers[WEIGHTS].keys()
+    if not names:
+        raise ModelError(f"{source}: expected tensors in {WEIGHTS}, found none")
+    partners = {"lora_A": "lora_B", "lora_B": "lora_A"}
+    wanted = {re.sub("lora_[AB]", lambda one: partners[one[0]], name) for name in names}
+    refuse_incomplete(source, wanted - names, [], [])
+
+
 def merge(adapter: Path, base: Path, target: Path, source: str) -> None:
     """Write the base with the adapter merged into it, in the base's own precision.
 
@@ -31,9 +53,7 @@ def merge(adapter: Path, base: Path, target: Path, source: str) -> None:
     import peft
     import torch
 
-    check_folder(adapter, source)
-    if not (adapter / WEIGHTS).is_file():
-        raise ModelError(f"{source}: expected {WEIGHTS}, found no such file")
+    check(adapter, read_headers(regular_files(adapter, source, (WEIGHTS,)), source), source)
     dtype = load_config(base).dtype or torch.float32
     model = load_causal_lm(base, torch.float32)
     try:

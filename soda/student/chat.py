@@ -9,7 +9,7 @@ from typing import Any, Self
 from soda.errors import ModelError
 from soda.rows import Message, digest
 from soda.student.literal import LiteralEncoder
-from soda.student.template import asks_for_date
+from soda.student.template import asks_for_date, headings_of
 from soda.student.tokenizer import load_tokenizer
 
 __all__ = ["ChatError", "ChatFormat"]
@@ -62,6 +62,16 @@ class ChatFormat:
         return digest(self.tokenizer.chat_template)
 
     @cached_property
+    def headings(self) -> tuple[str, ...]:
+        """The texts that end an answer beside the end of turn: none but in plain text."""
+        return headings_of(self.tokenizer.chat_template)
+
+    def before_heading(self, text: str) -> tuple[str, bool]:
+        """Return an answer's text up to the first heading, and whether there is one."""
+        places = [place for heading in self.headings if (place := text.find(heading)) >= 0]
+        return (text[: min(places)].strip(), True) if places else (text, False)
+
+    @cached_property
     def _encoder(self) -> LiteralEncoder:
         """Reads what is rendered; a control token is a special one, or a tag of the template's."""
         turns = [{"role": role, "content": "x"} for role in ("user", "assistant")]
@@ -75,13 +85,11 @@ class ChatFormat:
         return LiteralEncoder(self.tokenizer, control)
 
     def _template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
-
         try:
             text: str = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
             )
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except Exception as error:  # a template is a program, and its errors are of any type
             why = " ".join(str(error).split())
             raise ChatError(
                 "template_refused", f"{self.name}: the chat template refused a prompt: {why}"
@@ -94,6 +102,12 @@ class ChatFormat:
         except ValueError as error:
             raise ChatError("noncharacter", f"{self.name}: expected text, {error}") from error
         return self._template(masked, add_generation_prompt=add_generation_prompt)
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self._encoder.encode(text)
+        except ValueError as error:
+            raise ChatError("control_token", f"{self.name}: expected text, {error}") from error
 
     @cached_property
     def _parts(self) -> tuple[str, str, str]:
@@ -168,7 +182,7 @@ class ChatFormat:
         """
         before, _, _ = self._parts
         asked = self._render(messages, add_generation_prompt=True) + before
-        return self._encoder.encode(asked.removesuffix(self._trailing))
+        return self._encode(asked.removesuffix(self._trailing))
 
     def answer_ids(self, messages: Sequence[Message], text: str, *, stopped: bool) -> list[int]:
         """Return what follows the prompt's ids in the whole conversation.
@@ -201,7 +215,7 @@ class ChatFormat:
                     f"{self.name}: expected {end + rest!r} at the end of a conversation, found "
                     f"{whole[-len(end + rest) :]!r}",
                 )
-            ids = self._encoder.encode(whole.removesuffix(rest if stopped else end + rest))
+            ids = self._encode(whole.removesuffix(rest if stopped else end + rest))
             if ids[: len(prompt)] != prompt:
                 raise ChatError(
                     "answer_joins_prompt",

@@ -62,6 +62,7 @@ def continuous(
     stops: Sequence[int],
     rows: int,
     interrupted: Callable[[], bool] = lambda: False,
+    over: Callable[[list[int]], bool] = lambda ids: False,
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield each prompt's place and its answer's ids, in the order in which answers end.
 
@@ -70,6 +71,7 @@ def continuous(
         stops: the ids that end an answer; the one that did is part of it.
         rows: how many answers are under way at once.
         interrupted: asked after every token; True ends it.
+        over: asked after every token of an answer; True ends that answer.
     """
     stop = set(stops)
     waiting = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
@@ -83,7 +85,7 @@ def continuous(
             batch.step()
         keep = []
         for r, row in enumerate(batch.rows):
-            if row.ids[-1] in stop or len(row.ids) == draws.most:
+            if row.ids[-1] in stop or len(row.ids) == draws.most or over(row.ids):
                 yield row.place, row.ids
             else:
                 keep.append(r)

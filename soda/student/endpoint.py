@@ -49,15 +49,18 @@ class _Server:
             "seed": seed,
             "stop_token_ids": [self.chat.end_of_turn],
         }
+        if self.chat.headings:
+            body["stop"] = list(self.chat.headings)
         return Request(digest([seed, ids]), body, len(ids))
 
     def answer(self, found: Completion) -> Answer:
         """Return an answer as the snapshot takes it."""
         if found.outcome not in ("answered", "truncated", "empty"):
             return Answer("", False, 0, found.detail or found.outcome)
-        text, stopped = found.text.strip(), found.outcome != "truncated"
+        text, cut = self.chat.before_heading(found.text.strip())
+        stopped = cut or found.outcome != "truncated"
         counted = self.chat.count(text) + stopped
-        return Answer(text, stopped, counted if found.tokens is None else found.tokens)
+        return Answer(text, stopped, counted if cut or found.tokens is None else found.tokens)
 
 
 async def ask_endpoint(

@@ -1,6 +1,7 @@
 """What answers as the student: this process, vLLM, or a server that has it."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +58,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
             "snapshot.engine: expected the package vllm; install soda-distill[vllm]"
         ) from error
     check_weights(folder)
+    cut = {"stop": list(chat.headings)} if chat.headings else {}
     model = LLM(model=str(folder), enable_prefix_caching=True, seed=sampling.seed)
 
     def answer(prompts: list[list[int]], seeds: Seeds, done: Done) -> list[Answer]:
@@ -67,6 +69,7 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
                 max_tokens=sampling.max_new_tokens,
                 seed=seed_of([seed]),
                 stop_token_ids=[chat.end_of_turn],
+                **cut,
             )
             for seed in seeds
         ]
@@ -75,8 +78,9 @@ def vllm_engine(folder: Path, chat: ChatFormat, sampling: Sampling) -> Engine:
         for output in outputs:
             [one] = output.outputs
             ids = list(one.token_ids)  # with the stop that ended it
-            text = chat.decode(ids[:-1] if ids[-1:] == [chat.end_of_turn] else ids)
-            found.append(Answer(text, one.finish_reason == "stop", len(ids)))
+            answer = Answer.of(ids, chat, [chat.end_of_turn])
+            stopped = answer.stopped or one.finish_reason == "stop"
+            found.append(dataclasses.replace(answer, stopped=stopped))
         done(len(found))
         return found
 

@@ -23,6 +23,7 @@ __all__ = [
     "stop_ids",
 ]
 
+_HEADING_TOKENS = 24  # a heading has at most as many bytes, and a token at least one
 Seeds = Sequence[Sequence[int]]
 
 
@@ -39,7 +40,9 @@ class Answer:
     def of(cls, ids: Sequence[int], chat: ChatFormat, stops: Sequence[int]) -> "Answer":
         """Read an answer's ids; the last is the stop that ended it, if one did."""
         stopped = bool(ids) and ids[-1] in stops
-        return cls(chat.decode(ids[:-1] if stopped else ids), stopped, len(ids))
+        text, cut = chat.before_heading(chat.decode(ids[:-1] if stopped else ids))
+        tokens = chat.count(text) + 1 if cut else len(ids)
+        return cls(text, stopped or cut, tokens)
 
     @property
     def repeats(self) -> bool:
@@ -122,8 +125,15 @@ def sample_ids(
         yield from paged(model, chat, prompts, sampling, seeds, stops)
     else:
         draws = Draws(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
-        rows = sampling.batch_size
-        yield from continuous(model, prompts, draws, seeds, stops, rows, interrupted)
+        rows, over = sampling.batch_size, _over(chat)
+        yield from continuous(model, prompts, draws, seeds, stops, rows, interrupted, over)
+
+
+def _over(chat: ChatFormat) -> Callable[[list[int]], bool]:
+    """Return what tells that a heading has ended an answer; the last tokens are enough for it."""
+    if not chat.headings:
+        return lambda ids: False
+    return lambda ids: chat.before_heading(chat.decode(ids[-_HEADING_TOKENS:]))[1]
 
 
 def _keeps_keys_and_values(model: Any) -> bool:

@@ -9,7 +9,25 @@ from typing import Any
 from soda import storage
 from soda.errors import ModelError
 
-__all__ = ["asks_for_date", "choose_template", "fix_date", "write_template"]
+__all__ = [
+    "asks_for_date",
+    "choose_template",
+    "fix_date",
+    "headings_of",
+    "plain_template",
+    "write_template",
+]
+
+# Plain text for a model without a chat template: Alpaca's headings, which base models know. Such a
+# model seldom ends by itself; it goes on with a heading.
+_HEADINGS = ("### Instruction:", "### Response:")
+_PLAIN = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{{ message['content'] | trim + '\n\n' }}{% elif message['role'] == 'user' %}"
+    "{{ '### Instruction:\n' + message['content'] | trim + '\n\n' }}{% else %}"
+    "{{ '### Response:\n' + message['content'] | trim + eos_token + '\n\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
+)
 
 _CALL = re.compile(r"strftime_now(?!\s+is\s+(?:not\s+)?defined)")
 _LITERAL_CALL = re.compile(r"""strftime_now\s*\(\s*(?:format\s*=\s*)?(["'])([^"'\\]*)\1\s*\)""")
@@ -28,7 +46,10 @@ def choose_template(found: str | dict[str, str] | None, name: str, source: str) 
     """
     named = {"default": found} if isinstance(found, str) else (found or {})
     if not named:
-        raise ModelError(f"{source}: expected a chat template, found none")
+        raise ModelError(
+            f"{source}: expected a chat template, found none; import-student.template: plain gives "
+            "a base model one"
+        )
     if name and name not in named:
         raise ModelError(f"{source}: expected a template '{name}', found {', '.join(named)}")
     if not name and len(named) > 1 and "default" not in named:
@@ -36,6 +57,23 @@ def choose_template(found: str | dict[str, str] | None, name: str, source: str) 
             f"{source}: expected import-student.template to name one of {', '.join(named)}"
         )
     return named[name or ("default" if "default" in named else next(iter(named)))]
+
+
+def plain_template(tokenizer: Any, source: str) -> str:
+    """Return a chat template in plain text, with the token that a tokenizer begins texts with.
+
+    Raises:
+        ModelError: the tokenizer has no token that ends a text.
+    """
+    if tokenizer.eos_token is None:
+        raise ModelError(f"{source}: expected a token that ends a text, found none")
+    begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return ("{{ bos_token }}" if begins else "") + _PLAIN
+
+
+def headings_of(template: str) -> tuple[str, ...]:
+    """Return the texts that end an answer beside the end of turn: none but in plain text."""
+    return _HEADINGS if template.endswith(_PLAIN) else ()
 
 
 def fix_date(template: str, date: datetime.date, source: str) -> str:

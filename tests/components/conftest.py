@@ -13,6 +13,7 @@ from tests.fakes.web import Reply, serve
 
 QUICK = {
     "snapshot": {"max_new_tokens": 8},
+    "warm-up": {"method": "sft", "batch_size": 8, "epochs": 1, "learning_rate": 1e-2},
     "train": {"batch_size": 8},
     "eval": {"max_new_tokens": 8, "lm_eval_tasks": [], "bootstrap_samples": 100},
 }
@@ -22,14 +23,17 @@ QUICK = {
 def ready(made, tmp_path_factory):
     """Where finished artifacts lie, by name; `url` of the teacher; `quick` configs by stage."""
     root = tmp_path_factory.mktemp("ready")
-    inputs = {"pairs": made["pairs"].path, "model": made["base"].path}
+    inputs = {"data": made["teacher"].path, "model": made["base"].path}
+    warmed = soda.run("train", inputs=inputs, config=QUICK["warm-up"], out=root / "warmed")
+    inputs = {"data": made["pairs"].path, "model": warmed.path}
     model = soda.run("train", inputs=inputs, config=QUICK["train"], out=root / "model")
     inputs = {key: made[key].path for key in ("base", "teacher", "pairs")}
-    inputs["model"] = model.path
+    inputs |= {"model": model.path, "warmed": warmed.path}
     report = soda.run("eval", inputs=inputs, config=QUICK["eval"], out=root / "report")
     paths = {key: str(each.path) for key, each in made.items()}
     return SimpleNamespace(
         **paths,
+        warmed=str(warmed.path),
         model=str(model.path),
         report=str(report.path),
         source=str(made["base"].path.parent / "source"),
@@ -96,6 +100,7 @@ def configs(ready):
             "teacher_gen_config": {"base_url": ready.url, "model": "fake", **teacher},
             "snapshot_config": {},
             "pair_build_config": {},
+            "warm_up_config": {},
             "train_config": {},
             "eval_config": {},
             "register_config": {"name": "tiny", "registry": str(registry)},

@@ -16,7 +16,7 @@ STAGES = {  # component -> its inputs by name of what is ready, its config
     "pair_build": ({"teacher": "teacher", "student": "student"}, lambda ready: {}),
     "import_student": ({}, lambda ready: {"source": ready.source}),
     "snapshot": ({"prompts": "prompts", "model": "base"}, lambda ready: ready.quick["snapshot"]),
-    "train": ({"pairs": "pairs", "model": "base"}, lambda ready: ready.quick["train"]),
+    "train": ({"data": "pairs", "model": "base"}, lambda ready: ready.quick["train"]),
 }
 
 
@@ -46,10 +46,10 @@ def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, c
 
 @pytest.mark.slow
 def test_overrides_go_over_the_config_of_training(ready, call):
-    given = {"pairs": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
-    made = call("train", **given, overrides={"method": "seqkd"})
+    given = {"data": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
+    made = call("train", **given, overrides={"method": "sft"})
     found = soda.Model.open(made.student.path).manifest.config
-    assert (found["method"], found["batch_size"]) == ("seqkd", 8)
+    assert (found["method"], found["batch_size"]) == ("sft", 8)
 
 
 def test_what_a_component_made_is_in_the_store_and_is_found_there_again(
@@ -67,7 +67,7 @@ def test_what_a_component_made_is_in_the_store_and_is_found_there_again(
 
 @pytest.mark.slow
 def test_eval_shows_a_page_a_summary_the_figures_and_the_right_answers(ready, call):
-    inputs = {key: getattr(ready, key) for key in ("model", "base", "teacher", "pairs")}
+    inputs = {key: getattr(ready, key) for key in ("model", "warmed", "base", "teacher", "pairs")}
     made = call("eval", **inputs, config=ready.quick["eval"])
     report = soda.Report.open(made.report.path)
     assert made.report.metadata == {"digest": report.digest, "rows": report.manifest.rows}
@@ -89,8 +89,8 @@ def test_register_shows_the_card_and_notes_version_and_champion(ready, call, tmp
 
 
 def test_compare_shows_the_three_methods_side_by_side(ready, call):
-    reports = dict.fromkeys(("soda", "seqkd", "gad"), ready.report)
-    made = call("compare", **reports, config={})
+    names = {"names": ["SODA", "SeqKD", "GAD"]}
+    made = call("compare", reports=[ready.report] * 3, config=names)
     assert made.comparison.metadata.keys() == {"digest"}
     for page in (made.page, made.summary):
         assert all(text in Path(page.path).read_text() for text in ("SODA", "SeqKD", "GAD"))
@@ -176,7 +176,7 @@ def test_train_job_refuses_with_one_line_outside_of_a_cluster(
     ready, call, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("SODA_STORE", "")
-    given = {"pairs": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
+    given = {"data": ready.pairs, "model": ready.base, "config": ready.quick["train"]}
     with pytest.raises(SystemExit) as stopped:
         call("train_job", **given, store=str(tmp_path / "store"), image="soda")
     assert stopped.value.code == 2

@@ -9,6 +9,7 @@ from kfp import compiler
 
 from soda import lint
 from soda.kubernetes.trainjob import Nodes
+from soda.recipe import STEPS
 from soda.stage import load_stage
 from soda.stages import STAGES
 from soda_components import images
@@ -22,6 +23,8 @@ KFP_TYPES = {
     "registration": "system.Artifact",
     "report": "system.Artifact",
 }
+# What goes into a list is named by its place in the store: a pipeline cannot collect artifacts.
+COLLECTED = {"snapshot", "teacher-gen", "eval"}
 PAGES = {"system.HTML", "system.Markdown", "system.Metrics", "system.ClassificationMetrics"}
 MORE = {  # what a component takes beside its stage's inputs, a config and a store
     "snapshot": {"shard": "String"},
@@ -34,8 +37,10 @@ def types(specs):
     return {key: each.type.split("@")[0] for key, each in (specs or {}).items()}
 
 
-def kfp_type(kind):
-    return KFP_TYPES.get(kind.kind, "system.Dataset")
+def kfp_type(*kinds):
+    """Return KFP's type for what may be of any of some kinds."""
+    [found] = {KFP_TYPES.get(kind.kind, "system.Dataset") for kind in kinds}
+    return found
 
 
 def parse(name):
@@ -60,19 +65,25 @@ def test_every_stage_has_a_component_and_few_have_none():
 @pytest.mark.parametrize("name", STAGES)
 def test_a_component_takes_the_stages_inputs_a_config_and_makes_its_output(name):
     stage, spec = load_stage(name), load_component(NAMES[name]).component_spec
-    inputs = {key: kfp_type(kind) for key, kind in stage.inputs.items()}
+    inputs = {
+        key: "List" if key in stage.lists else kfp_type(*kinds)
+        for key, kinds in stage.inputs.items()
+    }
     more = {"config": "Dict", "store": "String", **MORE.get(name, {})}
     assert types(spec.inputs) == {**inputs, **more}
     assert all(spec.inputs[key].optional for key in more if key != "config")
     output, *pages = types(spec.outputs).values()
     assert output == kfp_type(stage.output)
-    assert set(pages) <= PAGES
+    assert set(pages) - {"String"} <= PAGES
+    assert [key for key, kind in types(spec.outputs).items() if kind == "String"] == (
+        ["place"] if name in COLLECTED else []
+    )
     assert spec.name == name
 
 
 def test_train_job_takes_what_train_takes_and_where_the_nodes_are():
     train, job = (load_component(name).component_spec for name in ("train", "train_job"))
-    shared = {"pairs", "model", "config", "store"}
+    shared = {"data", "model", "config", "store"}
     assert {key: types(job.inputs)[key] for key in shared} == {
         key: types(train.inputs)[key] for key in shared
     }
@@ -87,7 +98,8 @@ def test_train_job_takes_what_train_takes_and_where_the_nodes_are():
 def test_preflight_takes_the_config_of_every_stage_of_a_recipe():
     found = load_component("preflight").component_spec.inputs
     configs = [key for key in found if key.endswith("_config")]
-    assert configs == [f"{NAMES[name]}_config" for name in STAGES if name != "compare"]
+    steps = [step for step, stage in STEPS.items() if not load_stage(stage).lists]
+    assert configs == [f"{step.replace('-', '_')}_config" for step in steps]
 
 
 @pytest.mark.parametrize("name", names())

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_three_methods_learn_from_the_same_answers_and_end_in_one_table(tmp_path):
-    values = {"sft_epochs": 0, "adversarial": {"rollouts": 2, "max_new_tokens": 4}}
+    values = {"adversarial": {"rollouts": 2, "max_new_tokens": 4}, "epochs": 1}
     write_recipe(tmp_path, train={**values, "health": {"answers": 0}})
     command = [sys.executable, "-m", "soda", "run", "--pipeline", "compare"]
     command += ["--recipe", str(tmp_path / "recipe.yaml"), "--root", str(tmp_path / "runs")]

@@ -27,7 +27,8 @@ def write_recipe(root, **changes):
         },
         "import-student": {"source": str(save_student(root / "source"))},
         "snapshot": {"max_new_tokens": 8},
-        "train": {"batch_size": 8, "sft_epochs": 2, "sft_learning_rate": 1e-2, "epochs": 1},
+        "warm-up": {"batch_size": 8, "epochs": 2, "learning_rate": 1e-2},
+        "train": {"batch_size": 8},
         "eval": {"max_new_tokens": 8, "lm_eval_tasks": []},
         "register": {
             "name": "tiny",
@@ -96,12 +97,12 @@ def test_a_rerun_does_nothing_and_a_changed_recipe_only_what_depends_on_it(finis
     assert again.returncode == 0
     students = {"Base student", "Ask the student", "Student's answers"}
     before_training = {"Prompts", "Ask the teacher", "Teacher's answers", *students, "Pairs"}
-    assert reused(again) == {*before_training, "Train", "Measure"}
+    assert reused(again) == {*before_training, "Warm up", "Train", "Measure"}
     assert len(again.stdout.splitlines()) < 25 and "details: " in again.stdout
 
-    write_recipe(root, train={"beta": 0.2})
+    write_recipe(root, train={"loss": {"name": "dpo", "beta": 0.2}})
     changed = run(root, teacher)
-    assert reused(changed) == before_training
+    assert reused(changed) == {*before_training, "Warm up"}
     assert "tiny version 2" in changed.stdout
 
     write_recipe(root)
@@ -113,7 +114,7 @@ def test_a_rerun_does_nothing_and_a_changed_recipe_only_what_depends_on_it(finis
 
 def test_killed_in_training_it_goes_on_from_the_checkpoint(tmp_path):
     values = {"epochs": 10, "check_every_steps": 1, "health": {"chosen_reward": "warn"}}
-    write_recipe(tmp_path, train=values)
+    write_recipe(tmp_path, train=values, **{"warm-up": {"check_every_steps": 100}})
     with fake_teacher() as teacher:
         process = subprocess.Popen(
             command(tmp_path),
@@ -131,7 +132,7 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint(tmp_path):
         done = run(tmp_path, teacher)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "train: going on from checkpoint-1-" in log_of(tmp_path)
-    assert len(reused(done)) == 7
+    assert len(reused(done)) == 8
     assert sum(teacher.asked.values()) == 40
 
 

@@ -111,3 +111,44 @@ def save_student(
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+def save_base_model(folder: Path, *, begins: bool = False) -> Path:
+    """Write a model of another family, with a tokenizer of its own and no chat template.
+
+    Args:
+        begins: whether its tokenizer puts a token before every text.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    raw.train_from_iterator(["Other words than the student's: sky, sea, tree and stone."], trainer)
+    if begins:
+        raw.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", raw.token_to_id("<s>"))]
+        )
+    words = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(words),
+        n_positions=512,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -27,6 +27,16 @@ def add(folder: Path, **shapes: tuple[int, ...]) -> Path:
     return folder
 
 
+def convert(folder: Path, kind: torch.dtype) -> Path:
+    """Store the weights of the MLPs in another type, without a scale."""
+    tensors = {
+        name: value.to(kind) if ".mlp." in name else value.clone()
+        for name, value in load_file(folder / FILE).items()
+    }
+    save_file(tensors, folder / FILE)
+    return folder
+
+
 def split(folder: Path, *names: str, index: bool = False) -> Path:
     """Share a folder's tensors out over files of these names."""
     tensors = load_file(folder / FILE)

@@ -85,7 +85,8 @@ def test_compiling_depends_on_no_hash_seed(tmp_path):
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_recipe_compiles_into_the_defaults_of_every_pipeline(name, recipe, tmp_path):
     spec, _ = compiled(tmp_path, name, arguments=read_recipe(recipe, name))
-    assert parameters(spec)["recipe_train"]["defaultValue"]["beta"] == 0.1
+    assert parameters(spec)["recipe_train"]["defaultValue"]["loss"]["beta"] == 0.1
+    assert parameters(spec)["recipe_warm_up"]["defaultValue"]["method"] == "sft"
 
 
 def test_a_form_has_a_description_for_every_parameter_and_groups_by_prefix(tmp_path):

@@ -97,7 +97,7 @@ def test_applied_it_is_there_and_applied_again_nothing_happens(api, declare, sch
     assert nightly["max_concurrency"] == "1" and nightly["no_catchup"] is True
     assert nightly["service_account"] == "soda" and nightly["mode"] == "ENABLE"
     assert nightly["description"].startswith("soda-schedule: ")
-    assert nightly["runtime_config"]["parameters"]["recipe_train"]["batch_size"] == 256
+    assert nightly["runtime_config"]["parameters"]["recipe_train"]["batch_size"] == 32
     assert hourly["trigger"] == {"periodic_schedule": {"interval_second": "3600"}}
     assert hourly["mode"] == "DISABLE"
     api.changes()
@@ -119,7 +119,7 @@ def test_what_differs_is_shown_old_and_new_and_replaced(api, declare, schedule):
         "replace   nightly",
         "cron: 0 0 2 * * * -> 0 30 3 * * *",
         "parameters.gpu_memory: None -> 96Gi",
-        "parameters.recipe_train.beta: 0.1 -> 0.2",
+        "parameters.recipe_train.loss.beta: 0.1 -> 0.2",
         "service_account: soda -> other",
     ):
         assert line in said

@@ -77,7 +77,7 @@ def test_a_run_is_started_with_what_the_file_says(api, run_file, submit):
     }
     assert run["runtime_config"]["pipeline_root"] == "gs://bucket/root"
     parameters = run["runtime_config"]["parameters"]
-    assert parameters["gpu_count"] == 2 and parameters["recipe_train"]["batch_size"] == 256
+    assert parameters["gpu_count"] == 2 and parameters["recipe_train"]["batch_size"] == 32
     spec = api.specs[version["pipeline_version_id"]]
     assert "Qwen" not in spec, "the arguments are the run's, not the version's"
 

@@ -27,6 +27,7 @@ def test_help_teaches_every_value(capsys, name):
         assert f"  {key}: " in out
     for key in load_stage(name).inputs:
         assert f"--{key} DIR" in out
+    assert out.count("repeat it for each") == len(load_stage(name).lists)
 
 
 def test_a_recipe_and_set_values_reach_the_stage(capsys, tmp_path):
@@ -95,9 +96,9 @@ def test_wrong_assignments_are_one_line_and_code_2(capsys, tmp_path, value):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"question": "a"}\n', "row 1: expected a column 'messages' or 'prompt'"),
+        ('{"question": "a"}\n', "line 1: expected a column 'messages' or 'prompt'"),
         ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}\n', "expected ids that differ"),
-        ('{"prompt": "a"}\n{"prom\n', "data.jsonl:2: expected JSON"),
+        ('{"prompt": "a"}\n{"prom\n', "line 2: expected JSON"),
     ],
 )
 def test_wrong_datasets_are_one_line_and_code_2(capsys, tmp_path, text, problem):

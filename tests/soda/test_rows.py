@@ -5,7 +5,7 @@ import itertools
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from soda.rows import Pair, Prompt, Response, Shard, canonical, digest, normalized, part_of
+from soda.rows import Pair, Prompt, Response, Shard, canonical, digest, normalized, part_of, told
 
 PROMPT = Prompt("a", [{"role": "user", "content": "é"}], "test", "b")
 TURN = [{"role": "assistant", "content": "x"}]
@@ -15,7 +15,7 @@ TURN = [{"role": "assistant", "content": "x"}]
     "row",
     [
         PROMPT,
-        Response(PROMPT, "x", "truncated", 3),
+        Response(PROMPT, "x", "truncated", 3, source="small"),
         Pair("a", PROMPT.messages, TURN, TURN, rejected_stopped=False, split="train"),
     ],
 )
@@ -42,3 +42,11 @@ def test_shards_share_the_rows_out():
 def test_another_form_of_shard_is_refused(shard):
     with pytest.raises(ValidationError, match="expected a shard such as 2/8"):
         TypeAdapter(Shard).validate_python(shard)
+
+
+def test_a_system_prompt_comes_first_and_once():
+    user, own = {"role": "user", "content": "a"}, {"role": "system", "content": "own"}
+    assert told([user], "") == [user]
+    assert told([user], "be bad") == [{"role": "system", "content": "be bad"}, user]
+    assert told([own, user], "be bad") == [{"role": "system", "content": "be bad\n\nown"}, user]
+    assert own["content"] == "own"

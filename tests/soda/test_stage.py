@@ -8,8 +8,10 @@ import soda
 from soda.artifacts.artifact import Artifact, work_place
 from soda.cli import main
 from soda.errors import ArtifactError, ConfigError, StorageError
+from soda.launch import place_in_store
 from soda.stage import load_stage, prepare, run
 from soda.stages import STAGES
+from soda.stages.eval import EvalConfig
 from soda.storage import Place
 
 
@@ -63,9 +65,61 @@ def test_an_input_may_be_of_one_of_some_kinds(made):
     )
 
 
+@pytest.fixture
+def report(made, tmp_path):
+    """A report as eval makes it, as far as compare reads it."""
+    figures = {"split": "test", "prompts": 1, "teacher": {"model": "t"}, "metrics": {}}
+    figures["weights"] = {"before": "abc"}
+    inputs = {key: made[key] for key in ("base", "teacher", "pairs")}
+    with soda.Report.create(tmp_path / "report", config=EvalConfig(), inputs=inputs) as writer:
+        (writer.path / "report.json").write_text(json.dumps(figures))
+    return str(tmp_path / "report")
+
+
+def test_a_list_of_artifacts_counts_in_its_order(report, tmp_path):
+    stage = load_stage("compare")
+    assert (stage.inputs, stage.lists) == ({"reports": (soda.Report,)}, {"reports"})
+    digest = soda.Report.open(report).digest
+    given = {"config": {"names": ["a", "b"]}, "out": tmp_path / "out"}
+    made = run("compare", inputs={"reports": [report, report]}, **given)
+    assert made.manifest.inputs == {"reports.0": digest, "reports.1": digest}
+    assert run("compare", inputs={"reports": [report, report]}, **given).digest == made.digest
+
+
+@pytest.mark.parametrize(
+    ("reports", "problem"),
+    [
+        ([], "compare: reports: expected an artifact, found none"),
+        ([""], "compare: reports: expected an artifact, found an empty address"),
+        ("a", "compare: reports: expected a list of artifacts, found 'a'"),
+        (["nothing"], "nothing: expected a folder with report, found nothing"),
+    ],
+)
+def test_a_list_that_is_none_or_holds_none_is_refused(reports, problem, tmp_path):
+    inputs = {"reports": reports}
+    with pytest.raises(ArtifactError) as refused:
+        run("compare", inputs=inputs, config={"names": ["a"]}, out=tmp_path / "out")
+    assert str(refused.value) == problem and not (tmp_path / "out").exists()
+
+
+def test_a_list_where_one_artifact_belongs_is_refused(made, tmp_path):
+    inputs = {"teacher": [made["teacher"].path], "student": made["student"].path}
+    with pytest.raises(ArtifactError, match="pair-build: teacher: expected one artifact, found "):
+        run("pair-build", inputs=inputs, config={}, out=tmp_path / "out")
+
+
+def test_an_artifact_is_found_by_its_address_in_the_store(made, tmp_path, monkeypatch):
+    assert place_in_store(made["teacher"]) == ""
+    monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
+    inputs = {"teacher": made["teacher"].path, "student": made["student"].path}
+    pairs = run("pair-build", inputs=inputs, config={}, out=tmp_path / "pairs")
+    assert soda.Pairs.open(place_in_store(pairs)).digest == pairs.digest
+
+
 def test_the_same_run_again_changes_nothing(dataset, tmp_path, capsys):
     one = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     before = contents(tmp_path / "out")
+    capsys.readouterr()
     again = run("prepare-prompts", inputs={}, config={"dataset": dataset}, out=tmp_path / "out")
     assert again.digest == one.digest and contents(tmp_path / "out") == before
     said = f"prepare-prompts: nothing to do, reusing {one.digest[:12]}\n"

@@ -42,6 +42,8 @@ def test_every_script_has_words_and_a_name(name, text):
         ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
         ("Tokyo東京です", ["tokyo", "東", "京", "で", "す"]),
         ("ＡＢＣ １２", ["abc", "12"]),
+        ("Москва\u0301 o\u0323\u0300ro\u0323\u0300", ["москва\u0301", "ọ\u0300rọ\u0300"]),
+        ("İstanbul", ["istanbul"]),
         ("ดี", ["ดี"]),  # a vowel stays with its consonant
         ("👍🏽!", ["👍", "🏽", "!"]),
         (" ", []),
@@ -65,6 +67,8 @@ def test_words(text, expected):
         ("答えは京都です。", "東京", False),
         ("第5回です", "5", True),
         ("เมืองหลวงคือกรุงเทพครับ", "กรุงเทพ", True),
+        ("ดีhello", "hello", True),
+        ("Москва\u0301.", "Москва", False),
         ("नमस्ते", "नमस्त", False),  # a letter without its vowel is another
         ("STRASSE", "straße", True),
         ("Die Übergrößenträger.", "übergrößenträger", True),
@@ -87,6 +91,8 @@ def test_whole_words_are_found(text, wanted, found):
         ("1e3 and 2.5E-1", ["1000", "0.25"]),
         ("٤٢ ４２ 第5回 5kg", ["42", "42", "5", "5"]),
         ("1,2,3", ["1", "2", "3"]),
+        ("1,00,000 or 12,34,567.5", ["100000", "1234567.5"]),
+        (".5, -.25 and fig.7", ["0.5", "-0.25", "7"]),
         ("v12, A1 and 3.11.2", []),
     ],
 )

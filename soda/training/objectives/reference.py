@@ -77,7 +77,7 @@ class Reference:
             else:
                 missing.append((name, window))
         if logps:
-            say(f"train: {len(logps)} reference log-probabilities are of an earlier run")
+            say(f"{len(logps)} reference log-probabilities are of an earlier run")
         if not missing:
             return cls(logps)
         bar = progress("reference", total=len(examples), unit="examples", done=len(logps))
@@ -98,6 +98,10 @@ class Reference:
     def mean_logp(self, examples: Sequence[Example]) -> float:
         """Return the same in nats a token: the mean over answers of each one's mean."""
         return sum(self._logps[one.id][0] / len(one.answers[0]) for one in examples) / len(examples)
+
+    def logps(self, example: Example) -> list[float]:
+        """Return the log-probability of each of an example's answers, in nats an answer."""
+        return self._logps[example.id]
 
     def of(self, examples: Sequence[Example], device: Any) -> Logps:
         """Return the log-probabilities of these pairs, as the losses take them."""

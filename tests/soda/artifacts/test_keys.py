@@ -12,7 +12,7 @@ from soda.stage import load_stage
 from soda.stages import STAGES
 
 ROOT = Path(soda.__file__).parent
-TRAINED = {"train", "eval"}
+TRAINED = {"train", "eval", "choose-rejects"}
 LOADED = {"import-student", "snapshot", *TRAINED}
 
 
@@ -139,7 +139,11 @@ def test_a_key_holds_stage_code_config_and_inputs(made):
         run_key(one, {"teacher": teacher, "student": student}),
         run_key(other, {"teacher": teacher, "student": student}),
         run_key(one, {"teacher": student, "student": teacher}),
-        run_key(load_stage("compare").config.parse({}), {"teacher": teacher, "student": student}),
+        run_key(load_stage("eval").config.parse({}), {"teacher": teacher, "student": student}),
+        run_key(one, {"candidates": [teacher, student]}),
+        run_key(one, {"candidates": [student, teacher]}),
+        run_key(one, {"candidates": [teacher]}),
+        run_key(one, {"candidates": teacher}),
     ]
-    assert len(set(found)) == 4
+    assert len(set(found)) == 8
     assert run_key(config.parse({}), {"student": student, "teacher": teacher}) == found[0]

@@ -84,7 +84,7 @@ def test_where_all_is_well_every_check_says_what_it_found(recipe, teacher, tmp_p
         "registry": "ok",
         "cluster": "skipped",
     }
-    assert found["recipe"].found == "3 stages"
+    assert found["recipe"].found == "3 steps"
     assert found["teacher"].found == f"big at {teacher.url}: listed, with a key"
     assert found["student"].found == "llama; 20 tensors"
     refuse_failures(list(found.values()))
@@ -394,7 +394,7 @@ def test_in_a_cluster_nodes_quota_and_permissions_are_looked_at(cluster):
     cluster.quotas = [a_quota("gpus", {"requests.nvidia.com/gpu": "16"}, {})]
     found = checked({}, gpus=Gpus(count=8, nodes=2))
     assert {name: (each.outcome, each.found) for name, each in found.items()} == {
-        "recipe": ("ok", "0 stages"),
+        "recipe": ("ok", "0 steps"),
         "GPU nodes": ("ok", "2 nodes have 8 nvidia.com/gpu"),
         "quota": ("ok", "enough of gpus"),
         "permissions": ("ok", "5 permissions"),
@@ -493,7 +493,7 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     recipe["register"]["registry"] = f"gs://{BUCKET}/registry"
     assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
-    assert "preflight: ok: recipe: 3 stages" in lines
+    assert "preflight: ok: recipe: 3 steps" in lines
     assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 

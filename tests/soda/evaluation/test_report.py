@@ -48,6 +48,7 @@ def some_figures(**changed: Any) -> dict[str, Any]:
             "length_ratio": a_metric("length", "none", (-0.3, -0.4, -0.2)),
             "repetitive": a_metric("answers that repeat", "lower", (-0.1, -0.2, -0.05)),
         },
+        "scripts": {},
         "lm_eval": {"soda_facts": {"acc": {"before": 0.3, "after": 0.35, "stderr": 0.06}}},
         "rows": {"prompts": 30, "pairs": 28, "drops": {"same_answer": 2}},
         "trainings": [a_training()],
@@ -239,3 +240,18 @@ def test_the_page_shows_all_three_and_what_was_done() -> None:
     assert "1. sft: 1 epoch(s) over 14 rows" in page
     assert "2. dpo with the loss dpo: 1 epoch(s)" in page
     assert "step 3 of 4, chosen by last step" in page
+
+
+def test_scripts_are_shown_where_prompts_mix_them():
+    of_words = {"rouge_l": a_metric("ROUGE-L", "higher", (0.2, 0.1, 0.3))}
+    scripts = {
+        "Thai": {"prompts": 6, "metrics": of_words},
+        "none": {"prompts": 3, "metrics": {}},
+    }
+    figures = some_figures(scripts=scripts)
+    assert "| Thai | 6 | +0.200 (+0.100 to +0.300) |" in render_markdown(figures)
+    assert "| none | 3 |  |  |  |" in render_markdown(figures)
+    page = render_html(figures, [a_sample()], [])
+    assert "By script of the prompt" in page and "Thai" in page and "+0.200" in page
+    assert "script of the prompt" not in render_markdown(some_figures())
+    assert "By script" not in render_html(some_figures(), [a_sample()], [])

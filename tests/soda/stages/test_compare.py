@@ -9,7 +9,7 @@ import pytest
 import soda
 from soda.artifacts.kinds import Comparison, Report
 from soda.cli import main
-from soda.errors import DataError
+from soda.errors import ConfigError, DataError
 from soda.evaluation.metrics import CHANGES, METRICS, intervals
 from soda.stages.eval import EvalConfig
 
@@ -49,9 +49,19 @@ def reports(made, tmp_path):
     return {method: make_report(made, tmp_path / method, method) for method in GAINS}
 
 
-def compare(reports, out):
-    inputs = {name: report.path for name, report in reports.items()}
-    return soda.run("compare", inputs=inputs, config={}, out=out)
+def compare(reports, out, names=None):
+    inputs = {"reports": [report.path for report in reports.values()]}
+    config = {"names": list(reports) if names is None else names}
+    return soda.run("compare", inputs=inputs, config=config, out=out)
+
+
+def command(reports, out):
+    """Run the command and return its exit code."""
+    words = [word for report in reports.values() for word in ("--reports", str(report.path))]
+    words += ["--set", f"names={json.dumps(list(reports))}", "--out", str(out)]
+    with pytest.raises(SystemExit) as done:
+        main(["compare", *words])
+    return done.value.code
 
 
 class Cells(HTMLParser):
@@ -83,13 +93,14 @@ class Cells(HTMLParser):
 def test_every_metric_has_the_bases_figure_and_each_methods(reports, tmp_path):
     made = compare(reports, tmp_path / "out")
     found = json.loads((made.path / "comparison.json").read_text())
-    assert found["methods"] == ["soda", "seqkd", "gad"]
+    assert found["names"] == ["soda", "seqkd", "gad"]
     assert [row["metric"] for row in found["rows"]] == ["rouge_l", "length_ratio"]
     row = found["rows"][0]
     assert row["base"] == pytest.approx(0.4)
     for method, gain in GAINS.items():
-        assert row[method]["mean"] == pytest.approx(0.4 + gain)
-        assert row[method]["low"] == pytest.approx(gain) == row[method]["high"]
+        found = row["trained"][method]
+        assert found["mean"] == pytest.approx(0.4 + gain)
+        assert found["low"] == pytest.approx(gain) == found["high"]
 
 
 def test_the_page_and_the_table_say_the_same(reports, tmp_path):
@@ -99,7 +110,7 @@ def test_the_page_and_the_table_say_the_same(reports, tmp_path):
     parser.feed(page)
     assert "big &lt;1&gt;" in page and not re.search(r"url\(|@import|(?:src|href)=", page)
     head, rouge, length, seconds, memory = parser.rows
-    assert head == ["metric", "base", "SODA", "SeqKD", "GAD"]
+    assert head == ["metric", "base", "soda", "seqkd", "gad"]
     assert rouge[1:] == [
         "0.400",
         "0.700+0.300 to +0.300",
@@ -171,22 +182,40 @@ def test_reports_that_were_measured_otherwise_are_refused(made, reports, tmp_pat
         compare(reports, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["a", "b"], "compare.names: expected a name for each of 3 reports, found 2"),
+        (["a", "b", "a"], "compare: expected names that differ, found a, b, a"),
+        ([], "compare.names: List should have at least 1 item"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(reports, tmp_path, names, what):
+    with pytest.raises(ConfigError, match=what):
+        compare(reports, tmp_path / "out", names)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_of_any_number_is_the_yardstick_of_cost(reports, tmp_path):
+    order = {name: reports[name] for name in ("gad", "soda")}
+    text = (
+        compare(order, tmp_path / "out", ["<GAD>", "mine"]).path / "logs/comparison.md"
+    ).read_text()
+    assert text.startswith("**<GAD>, mine**") and "| 1000.0 (1.00x) | 100.0 (0.10x) |" in text
+
+
 def test_the_command_makes_what_the_function_makes(reports, tmp_path, capsys):
-    words = [word for name, report in reports.items() for word in (f"--{name}", str(report.path))]
-    with pytest.raises(SystemExit) as done:
-        main(["compare", *words, "--out", str(tmp_path / "out")])
-    assert done.value.code == 0, capsys.readouterr().err
+    code = command(reports, tmp_path / "out")
+    assert code == 0, capsys.readouterr().err
     expected = compare(reports, tmp_path / "as-function")
     assert Comparison.open(tmp_path / "out", verify=True).digest == expected.digest
 
 
 def test_the_command_refuses_in_one_line(made, reports, tmp_path, capsys):
     reports["gad"] = make_report(made, tmp_path / "other", "gad", split="validation")
-    words = [word for name, report in reports.items() for word in (f"--{name}", str(report.path))]
-    with pytest.raises(SystemExit) as done:
-        main(["compare", *words, "--out", str(tmp_path / "out")])
+    code = command(reports, tmp_path / "out")
     [line] = capsys.readouterr().err.splitlines()
-    assert done.value.code == 2 and line.startswith("soda: compare: expected reports of the same")
+    assert code == 2 and line.startswith("soda: compare: expected reports of the same")
 
 
 @pytest.mark.slow
@@ -209,4 +238,4 @@ def test_three_real_trainings_are_compared(made, tmp_path):
     comparison = compare(reports, tmp_path / "out")
     found = json.loads((comparison.path / "comparison.json").read_text())
     assert {row["metric"] for row in found["rows"]} == set(METRICS)
-    assert "GAD" in (comparison.path / "logs/comparison.html").read_text()
+    assert "gad" in (comparison.path / "logs/comparison.html").read_text()

@@ -5,7 +5,10 @@ import json
 import pytest
 
 import soda
+from soda.artifacts.kinds import Responses
 from soda.errors import ConfigError, DataError
+from soda.rows import Prompt, Response
+from soda.stages.eval import EvalConfig
 
 
 def evaluate(made, out, model="base", warmed="base", **config):
@@ -127,3 +130,21 @@ def _answers(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"prompt": "Say one.", "response": "One."}\n')
     return path
+
+
+def test_figures_are_given_by_script_where_prompts_mix_them(made, tmp_path):
+    asked = {"Latin": "Say {}.", "Thai": "พูดว่า {}"}
+    rows = [
+        Prompt(f"{name}-{n}", [{"role": "user", "content": text.format(n)}], "test", n)
+        for name, text in asked.items()
+        for n in range(3 if name == "Latin" else 2)
+    ]
+    with Responses.create(tmp_path / "teacher", config=EvalConfig(), inputs={}) as writer:
+        writer.facts["teacher"] = {}
+        for row in rows:
+            Responses.write(writer, Response(row, f"{row.expected}", "answered"))
+    mixed = {**made, "teacher": Responses.open(tmp_path / "teacher")}
+    scripts = evaluate(mixed, tmp_path / "report").figures()["scripts"]
+    assert {name: part["prompts"] for name, part in scripts.items()} == {"Latin": 3, "Thai": 2}
+    assert {part["metrics"]["exact_match"]["count"] for part in scripts.values()} == {3, 2}
+    assert evaluate(made, tmp_path / "plain").figures()["scripts"] == {}

@@ -4,12 +4,17 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import soda
 from soda.errors import ModelError, SodaError
-from tests.fakes.student import save_student, tokenizer
+from soda.stages.import_student import ImportStudentConfig, look_at_source
+from soda.student.chat import ChatFormat
+from tests.fakes.student import save_base_model, save_student, tokenizer
 from tests.fakes.weights import (
     add,
+    convert,
     edit_config,
     logits,
     rename,
@@ -18,6 +23,15 @@ from tests.fakes.weights import (
     split,
     split_gguf,
 )
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def edit_weights(folder, drop):
+    tensors = {name: value.clone() for name, value in load_file(folder / ADAPTER).items()}
+    save_file(
+        {name: value for name, value in tensors.items() if drop not in name}, folder / ADAPTER
+    )
 
 
 @pytest.fixture
@@ -55,6 +69,12 @@ def test_the_same_folder_elsewhere_gives_the_same_digest(tmp_path, source):
     assert another.weights_digest != one.weights_digest
 
 
+def test_weights_may_be_of_any_plain_precision(tmp_path, source):
+    for kind in (torch.float64, torch.float16):
+        model = bring_in(tmp_path, convert(source, kind), str(kind))
+        assert model.manifest.facts["tensors"]["used"] == 20
+
+
 def test_an_artifact_can_be_brought_in_again(tmp_path, source):
     one = bring_in(tmp_path, source)
     again = bring_in(tmp_path, one.path, "again")
@@ -67,6 +87,22 @@ def test_generation_is_made_to_stop_at_the_end_of_turn(tmp_path):
     model = bring_in(tmp_path, source)
     stops = json.loads((model.path / "generation_config.json").read_text())["eos_token_id"]
     assert stops == [4, 7]  # <|end_of_text|>, and the template's <|eot_id|>
+
+
+def test_a_base_model_without_a_template_answers_in_plain_text(tmp_path):
+    base = save_base_model(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"found none; import-student.template: plain gives"):
+        bring_in(tmp_path, base)
+    made = bring_in(tmp_path, base, template="plain")
+    assert ChatFormat.load(made.path).headings
+    assert made.manifest.facts["end_of_turn"] == "</s>"
+    assert made.manifest.facts["model_type"] == "gpt2"
+
+
+def test_plain_text_may_take_the_place_of_a_template(tmp_path, source):
+    own, plain = bring_in(tmp_path, source), bring_in(tmp_path, source, "plain", template="plain")
+    assert own.weights_digest == plain.weights_digest
+    assert not ChatFormat.load(own.path).headings and ChatFormat.load(plain.path).headings
 
 
 def test_a_gguf_becomes_safetensors(tmp_path, source):
@@ -371,6 +407,32 @@ def test_adapters_without_a_base_are_refused(tmp_path, source):
         bring_in(tmp_path, source)
 
 
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            lambda folder: edit_weights(folder, drop="layers.0.self_attn.q_proj.lora_B"),
+            "found none for .*layers.0.self_attn.q_proj.lora_B",
+        ),
+        (lambda folder: edit_weights(folder, drop=""), "expected tensors in .*, found none"),
+        (lambda folder: cut(folder / ADAPTER), f"expected weights in {ADAPTER}, found: "),
+        (lambda folder: (folder / ADAPTER).unlink(), f"expected {ADAPTER}, found no such file"),
+        (
+            lambda folder: edit_config(folder, "adapter_config.json", peft_type=None),
+            "expected peft_type in adapter_config.json",
+        ),
+    ],
+)
+def test_damaged_adapters_are_refused_by_preflight_and_import(tmp_path, source, damage, problem):
+    adapter = save_adapter(source, tmp_path / "adapter")
+    damage(adapter)
+    config = ImportStudentConfig.parse({"source": str(adapter), "base": str(source)})
+    with pytest.raises(ModelError, match=problem):
+        look_at_source(config)
+    with pytest.raises(ModelError, match=problem):
+        bring_in(tmp_path, adapter, base=str(source))
+
+
 def test_adapters_of_another_base_are_refused(tmp_path, source):
     folder = save_adapter(source, tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"expected an adapter beside import-student.base"):
@@ -408,6 +470,21 @@ def test_adapters_of_another_base_are_refused(tmp_path, source):
         (
             lambda source: (source / "generation_config.json").write_text("{"),
             "expected generation_config.json",
+        ),
+        (
+            lambda source: edit_config(source, "generation_config.json", eos_token_id="</s>"),
+            "expected token ids as eos_token_id in generation_config.json, found",
+        ),
+        (
+            lambda source: edit_config(
+                source, "generation_config.json", cache_implementation="nonsense"
+            ),
+            "expected generation_config.json of transformers",
+        ),
+        (lambda source: convert(source, torch.int32), "no place for: .*gate_proj.weight of type I"),
+        (
+            lambda source: convert(source, torch.float8_e4m3fn),
+            "no place for: .*gate_proj.weight of type F8_E4M3",
         ),
         (
             lambda source: cut(source / "model.safetensors"),

@@ -16,7 +16,7 @@ from soda.rows import Response
 from soda.stages.pair_build import PairBuildConfig
 from soda.student.chat import ChatFormat
 from tests.fakes.artifacts import make_prompts
-from tests.fakes.student import save_student
+from tests.fakes.student import save_base_model, save_student
 
 
 def snapshot(made, out, **config):
@@ -130,6 +130,54 @@ def test_further_samples_are_spares_for_the_pairs(made, tmp_path):
         row.id for row in made["prompts"].rows() for _ in range(2)
     ]
     assert len({row.text for row in spares}) > len(spares) / 2
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A base model of another family, with another tokenizer and no chat template."""
+    source = save_base_model(tmp_path / "source")
+    config = {"source": str(source), "template": "plain"}
+    return soda.run("import-student", inputs={}, config=config, out=tmp_path / "other")
+
+
+def test_any_model_may_answer_and_its_answers_say_whose_they_are(made, other, tmp_path):
+    inputs = {"prompts": made["prompts"].path, "model": other.path}
+    config = {"max_new_tokens": 8, "samples": 2}
+    drawn = soda.run("snapshot", inputs=inputs, config=config, out=tmp_path / "drawn")
+    assert [row.prompt for row in drawn.rows()] == list(made["prompts"].rows())
+    name = f"gpt2-{other.weights_digest[:8]}"
+    assert {row.source for row in [*drawn.rows(), *drawn.spares()]} == {name}
+    own = f"llama-{made['base'].weights_digest[:8]}"
+    assert {row.source for row in made["student"].rows()} == {own}
+    candidates = [drawn.path, made["student"].path]
+    inputs = {"candidates": candidates, "model": made["base"].path}
+    config = {"choose": "most_likely"}
+    chosen = soda.run("choose-rejects", inputs=inputs, config=config, out=tmp_path / "chosen")
+    inputs = {"teacher": made["teacher"].path, "student": chosen.path}
+    pairs = soda.run("pair-build", inputs=inputs, config={}, out=tmp_path / "pairs")
+    counts = pairs.manifest.facts["rejected_sources"]
+    assert counts.keys() == {name, own} and sum(counts.values()) == len(pairs) == 40
+    trained = soda.run(
+        "train",
+        inputs={"data": pairs.path, "model": made["base"].path},
+        config={"batch_size": 8, "epochs": 1},
+        out=tmp_path / "trained",
+    )
+    assert trained.trainings[-1]["train_rows"] == len(list(pairs.rows("train")))
+
+
+def test_a_name_for_the_source_changes_no_answer(made, tmp_path, monkeypatch):
+    snapshot(made, tmp_path / "unnamed")
+    monkeypatch.setattr("soda.stages.snapshot._engine", None)  # it would be called to ask
+    named = snapshot(made, tmp_path / "named", source="small")
+    assert {row.source for row in named.rows()} == {"small"}
+    assert [row.text for row in named.rows()] == [row.text for row in made["student"].rows()]
+
+
+def test_a_system_prompt_asks_for_other_answers_to_the_same_prompts(made, tmp_path):
+    bad = snapshot(made, tmp_path / "bad", system="Answer badly.")
+    assert [row.prompt for row in bad.rows()] == list(made["prompts"].rows())
+    assert [row.text for row in bad.rows()] != [row.text for row in made["student"].rows()]
 
 
 def test_an_endpoint_is_named_with_its_engine_only(made, tmp_path):

@@ -113,6 +113,23 @@ def test_the_request_is_the_prompt_the_model_and_the_sampling(prompts, tmp_path)
     assert sorted(bodies, key=key) == sorted(expected, key=key)
 
 
+def test_a_system_prompt_goes_before_every_prompt_and_into_no_row(prompts, tmp_path):
+    bodies = []
+
+    def behaviour(body, times):
+        bodies.append(body["messages"])
+        return echo(body, times)
+
+    with fake_teacher(behaviour) as teacher:
+        made = generate(prompts, tmp_path / "out", config(teacher, system="Answer badly."))
+    assert [row.prompt for row in made.rows()] == list(prompts.rows())
+    assert {row.source for row in made.rows()} == {"big"}
+    told = [
+        [{"role": "system", "content": "Answer badly."}, *row.messages] for row in prompts.rows()
+    ]
+    assert sorted(map(json.dumps, bodies)) == sorted(map(json.dumps, told))
+
+
 def test_a_second_run_elsewhere_asks_for_nothing_and_makes_the_same(prompts, tmp_path):
     with fake_teacher() as teacher:
         first = generate(prompts, tmp_path / "first", config(teacher))

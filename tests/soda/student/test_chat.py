@@ -7,7 +7,9 @@ import pytest
 
 from soda.errors import ModelError
 from soda.student.chat import ChatError, ChatFormat
-from tests.fakes.student import FORMATS, tokenizer
+from soda.student.template import plain_template
+from soda.student.tokenizer import load_tokenizer
+from tests.fakes.student import FORMATS, save_base_model, tokenizer
 from tests.fakes.tokenizers import FAMILIES, TEMPLATES, of_family
 
 CONVERSATIONS = {
@@ -114,6 +116,29 @@ def test_characters_that_marks_are_made_of_are_refused():
     assert refusal.value.reason == "noncharacter"
 
 
+class Slow:
+    """A tokenizer that is not of the library `tokenizers`."""
+
+    is_fast = False
+
+    def __init__(self, words):
+        self._words = words
+
+    def __getattr__(self, name):
+        return getattr(self._words, name)
+
+    def __call__(self, *args, **options):
+        return self._words(*args, **options)
+
+
+def test_a_control_token_that_cannot_be_read_as_text_is_a_reason_to_drop():
+    chat = ChatFormat(Slow(tokenizer()), "slow")
+    assert chat.prompt_ids(CONVERSATIONS["one turn"])
+    with pytest.raises(ChatError, match="found a control token") as refusal:
+        chat.prompt_ids([{"role": "user", "content": "see <|im_end|>"}])
+    assert refusal.value.reason == "control_token"
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -126,6 +151,17 @@ def test_a_conversation_that_the_template_refuses_is_said_by_its_words(messages)
     with pytest.raises(ChatError, match="the chat template refused a prompt: ") as refusal:
         chat.prompt_ids(messages)
     assert refusal.value.reason == "template_refused"
+
+
+@pytest.mark.parametrize("fault", ["1 // 0", "range(10**9)", "messages[9]['role']", "raise_it()"])
+def test_a_template_that_fails_on_a_prompt_is_a_reason_to_drop(fault):
+    words = copy.deepcopy(tokenizer())
+    guard = f"{{% if 'odd' in messages[0]['content'] %}}{{{{ {fault} }}}}{{% endif %}}"
+    words.chat_template = guard + words.chat_template
+    chat = ChatFormat(words, "x")
+    assert chat.prompt_ids([{"role": "user", "content": "even"}])
+    with pytest.raises(ChatError, match="the chat template refused a prompt: "):
+        chat.prompt_ids([{"role": "user", "content": "odd"}])
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -177,3 +213,39 @@ def test_templates_that_cannot_be_used_are_refused(template, problem):
     words.chat_template = template
     with pytest.raises(ModelError, match=problem):
         assert ChatFormat(words, "x").end_of_turn
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "begins"])
+def plain(request, tmp_path):
+    """The plain format of a base model."""
+    words = load_tokenizer(save_base_model(tmp_path / "base", begins=request.param))
+    words.chat_template = plain_template(words, "base")
+    return ChatFormat(words, "base")
+
+
+@pytest.mark.parametrize("messages", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
+def test_a_base_model_is_asked_in_plain_text(plain, messages):
+    prompt = plain.prompt_ids(messages)
+    text = plain.tokenizer.decode(prompt)
+    last = messages[-1]["content"].strip()
+    assert text.endswith(f"### Instruction:\n{last}\n\n### Response:\n")
+    begins = plain.tokenizer("a")["input_ids"][0] == plain.tokenizer.bos_token_id
+    assert prompt.count(plain.tokenizer.bos_token_id) == begins
+    ids = plain.answer_ids(messages, "Yes.", stopped=True)
+    assert plain.decode(ids) == "Yes."
+    assert ids[-1] == plain.end_of_turn == plain.tokenizer.eos_token_id
+
+
+def test_in_plain_text_a_heading_ends_an_answer(plain):
+    going_on = "It is blue.\n\n### Instruction:\nAnd the sea?\n\n### Response:\nGreen."
+    assert plain.before_heading(going_on) == ("It is blue.", True)
+    assert plain.before_heading("It is\n\n### Blue") == ("It is\n\n### Blue", False)
+    chat = ChatFormat(tokenizer(), "smollm2")
+    assert chat.headings == () and chat.before_heading(going_on) == (going_on, False)
+
+
+def test_a_tokenizer_without_an_end_of_text_has_no_plain_format(tmp_path):
+    words = load_tokenizer(save_base_model(tmp_path / "base"))
+    words.eos_token = None
+    with pytest.raises(ModelError, match="base: expected a token that ends a text, found none"):
+        plain_template(words, "base")

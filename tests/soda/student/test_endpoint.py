@@ -13,6 +13,9 @@ from soda.errors import EndpointError
 from soda.student.chat import ChatFormat
 from soda.student.endpoint import ask_endpoint
 from soda.student.generate import Answer, Sampling, load_model, sample_ids
+from soda.student.template import plain_template
+from soda.student.tokenizer import load_tokenizer
+from tests.fakes.student import save_base_model
 from tests.fakes.waits import SHORT, Clock
 
 
@@ -208,3 +211,14 @@ def test_nobody_at_the_address_is_refused(chat):
     asked = ([[5]], [[0]], chat, Sampling(0, 1, 8, 0, 1), lambda _: None, SHORT)
     with pytest.raises(EndpointError, match=r"expected an answer of the student, found .*Cannot"):
         asyncio.run(ask_endpoint("http://127.0.0.1:9/v1", "m", *asked))
+
+
+def test_a_server_is_told_the_headings_that_end_a_base_models_answer(tmp_path):
+    words = load_tokenizer(save_base_model(tmp_path / "base"))
+    words.chat_template = plain_template(words, "base")
+    plain = ChatFormat(words, "base")
+    going_on = {"text": " one\n### Instruction:\ntwo", "finish_reason": "length"}
+    server = Server(None, [(200, {"choices": [going_on]})])
+    assert ask(plain, server) == [Answer("one", True, plain.count("one") + 1)]
+    [(_, _, body)] = server.requests
+    assert body["stop"] == ["### Instruction:", "### Response:"]

@@ -3,8 +3,18 @@
 import pytest
 
 from soda.student.chat import ChatFormat
-from soda.student.generate import Answer, Sampling, sample, sample_ids, seed_of, stop_ids
-from tests.fakes.student import tokenizer
+from soda.student.generate import (
+    Answer,
+    Sampling,
+    load_model,
+    sample,
+    sample_ids,
+    seed_of,
+    stop_ids,
+)
+from soda.student.template import plain_template
+from soda.student.tokenizer import load_tokenizer
+from tests.fakes.student import save_base_model, tokenizer
 from tests.soda.training.plain import tiny
 
 PROMPTS = [[5, 6, 7], [20, 21, 22, 23], [30]]
@@ -58,3 +68,25 @@ def test_sampled_answers_are_as_long_as_they_may_be(chat):
 def test_seeds_of_many_make_one():
     assert seed_of([[1, 2], [3]]) == seed_of([[1], [2, 3]]) != seed_of([[1, 2], [4]])
     assert 0 <= seed_of([[1]]) < 2**31
+
+
+def test_a_base_model_that_goes_on_with_a_heading_is_stopped_there(tmp_path, monkeypatch):
+    """The model is made to write a heading: nothing is sampled after it, and it is cut off."""
+    folder = save_base_model(tmp_path / "base")
+    words = load_tokenizer(folder)
+    words.chat_template = plain_template(words, "base")
+    chat, model = ChatFormat(words, "base"), load_model(folder)
+    messages = [{"role": "user", "content": "The sky?"}]
+    text = "Blue.\n\n### Instruction:\nAnd the sea?"
+    written = chat.answer_ids(messages, text, stopped=False)
+    asked = []
+
+    def next_token(self, logits, uniform):
+        asked.append(len(asked))
+        return logits.argmax(-1) * 0 + written[len(asked) - 1]
+
+    monkeypatch.setattr("soda.student.continuous.Draws.draw", next_token)
+    sampling = Sampling(0, 1, len(written), 0, 1)
+    [(_, answer)] = sample(model, chat, [chat.prompt_ids(messages)], sampling)
+    assert answer == Answer("Blue.", True, chat.count("Blue.") + 1)
+    assert len(asked) < len(written) - 5
