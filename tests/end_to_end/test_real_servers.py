@@ -1,6 +1,6 @@
 """teacher-gen against servers that others wrote: a LiteLLM proxy, and `transformers serve`.
 
-`make build/servers/.ready` installs them; without SODA_SERVERS, its folder, these tests are skipped.
+Without SODA_SERVERS, the folder that `make build/servers/.ready` fills, they are skipped.
 """
 
 import contextlib
