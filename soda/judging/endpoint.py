@@ -10,8 +10,10 @@ from soda.endpoint.caller import Caller
 from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Job, Rules, Work
 from soda.endpoint.request import Request
+from soda.endpoint.stopping import Stopped
 from soda.endpoint.upload import open_journal
 from soda.judging.judges import Ask
+from soda.progress import say
 from soda.rows import Message, digest
 from soda.storage import Place
 
@@ -37,6 +39,7 @@ def open_judge(
 
     Raises:
         StorageError: another run asks the same share.
+        SystemExit: from what is given: a signal came; all that was answered is kept.
     """
     where = endpoint.address.identity
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", str(body["model"]))[:40].strip("-")
@@ -48,7 +51,14 @@ def open_judge(
             new = [Request.of(where, {**body, "messages": each}) for each in conversations]
             asked.extend(new)
             job = Job(journal, endpoint, Work(body, lambda: asked, len(asked)), rules or Rules())
-            job.run()
+            try:
+                job.run()
+            except Stopped as stopped:
+                say(
+                    f"{endpoint.caller.name}: {stopped}; what was answered is kept: "
+                    "run again to go on"
+                )
+                raise SystemExit(128 + stopped.number) from None
             return [job.end_of(request) for request in new]
 
         yield ask
