@@ -83,6 +83,15 @@ locks: $(SETUP)
 	echo setuptools | $(LOCK) -c constraints.txt - -o images/setuptools.lock
 	printf 'cyclonedx-bom\nuv\n' | $(LOCK) - -o images/tools.lock
 
+# Servers that others wrote, for tests/end_to_end/test_real_servers.py: LiteLLM in an environment of
+# its own, and what `transformers serve` needs beside our packages.
+SERVERS := build/servers
+$(SERVERS)/.ready: tests/end_to_end/servers.txt | $(SETUP)
+	$(PYTHON) -m venv --without-pip $(SERVERS)/litellm
+	$(call install,$(SERVERS)/litellm,-r $<)
+	$(RUN) -m pip $(PIP) -c constraints.txt --target $(SERVERS)/serve fastapi uvicorn openai
+	touch $@
+
 # checkov over every overlay; its own environment, as its pins are not ours.
 CHECKOV := build/checkov/bin/checkov
 $(CHECKOV): manifests/checkov-requirements.txt | $(SETUP)

@@ -114,6 +114,8 @@ class Job:
         end = read(received, self._where) if received is not None else None
         if isinstance(end, Answer):
             if not self._rules.strict or self._rules.check(end) is None:
+                if not end.worked:
+                    self._fail(request, str(end.detail))
                 return end
         elif end is not None:
             self._fail(request, str(end))
@@ -233,10 +235,10 @@ class Job:
 
     def _end(self, bar: Any, pace: Pace, request: Request, end: Ended) -> None:
         self._under_way.discard(request.key)
-        if isinstance(end, Answer):
+        if isinstance(end, Answer) and end.worked:
             self._answered += 1
-        else:
-            self._fail(request, str(end))
+        else:  # refused before the model did anything is no answer either
+            self._fail(request, str(end.detail if isinstance(end, Answer) else end))
         bar.set_postfix_str(self._state(bar.n, pace), refresh=False)
         bar.update()
 

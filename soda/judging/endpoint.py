@@ -11,7 +11,9 @@ from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Job, Rules, Work
 from soda.endpoint.journal import Journal
 from soda.endpoint.request import Request
+from soda.endpoint.stopping import Stopped
 from soda.endpoint.upload import open_journal
+from soda.progress import say
 from soda.rows import Message, digest
 from soda.storage import Place
 
@@ -41,6 +43,12 @@ class JudgeAsk:
         job = Job(self._journal, self._endpoint, work, self._rules)
         try:
             job.run()
+        except Stopped as stopped:
+            say(
+                f"{self._endpoint.caller.name}: {stopped}; what was answered is kept: "
+                "run again to go on"
+            )
+            raise SystemExit(128 + stopped.number) from None
         finally:
             found = job.account()
             self._answered += found["answered"]
@@ -66,6 +74,7 @@ def open_judge(
 
     Raises:
         StorageError: another run asks the same share.
+        SystemExit: from what is given: a signal came; all that was answered is kept.
     """
     where = endpoint.address.identity
     model = re.sub(r"[^A-Za-z0-9_-]+", "-", str(body["model"]))[:40].strip("-")

@@ -215,18 +215,27 @@ def _code(error: Exception) -> str:
 def _client(attempts: int, *settings: tuple[str, str]) -> Any:
     """Return a client, one for all that is the same in the environment: one takes 0.3 s to make."""
     import boto3
+    import botocore.session
     from botocore.config import Config
 
+    session = botocore.session.Session()
     # MinIO and SeaweedFS behind a plain host name have no name for every bucket.
     own = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} & dict(settings).keys()
+    style = _addressing_style(session) or ("path" if own else None)
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=10,
         max_pool_connections=2 * parts.WORKERS,
-        s3={"addressing_style": "path"} if own else {},
+        s3={"addressing_style": style} if style else {},
     )
     # A session of our own: boto3's default one may not be used by several threads.
-    return boto3.session.Session().client("s3", config=config)
+    return boto3.session.Session(botocore_session=session).client("s3", config=config)
+
+
+def _addressing_style(session: Any) -> str | None:
+    """Return what the AWS configuration says; a Config of ours would override it."""
+    s3 = session.get_scoped_config().get("s3")
+    return s3.get("addressing_style") if isinstance(s3, dict) else None
 
 
 def _crc32(path: Path) -> str:

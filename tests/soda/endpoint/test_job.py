@@ -128,12 +128,13 @@ def test_a_row_that_stays_unanswered_says_why_and_is_named_when_there_are_too_ma
             judge.run()
 
 
-def test_refused_rows_of_earlier_runs_count_too(tmp_path):
-    """Two runs may not each leave out as many as one may."""
+@pytest.mark.parametrize("code", [None, "content_filter"])
+def test_refused_rows_of_earlier_runs_count_too(tmp_path, code):
+    """Two runs may not each leave out as many as one may; a known filter is no exception."""
 
     def behaviour(body, times):
         number = int(body["messages"][0]["content"].split()[1][:-1])
-        return error(400, "odd") if number in (1, 4) else echo(body, times)
+        return error(400, "odd", code) if number in (1, 4) else echo(body, times)
 
     with fake_teacher(behaviour) as grader:
         first = Judge(tmp_path, grader.url, count=4, most_failed=1)

@@ -1,5 +1,8 @@
 """A judge that is asked over HTTP: verdicts, a journal of its own, and one bill for the run."""
 
+import os
+import signal
+
 import pytest
 
 from soda.endpoint.address import Address
@@ -90,3 +93,22 @@ def test_a_judge_that_refuses_the_key_stops_the_run_and_names_its_own_variable(t
         pytest.raises(EndpointError, match="the key in SODA_JUDGE_API_KEY was refused"),
     ):
         judged(ask, [matchup()])
+
+
+def test_a_signal_ends_a_run_in_order_and_the_next_goes_on(tmp_path, capsys):
+    rows = [matchup(f"m{number}") for number in range(30)]
+    killed = []
+
+    def behaviour(body, times):
+        if not killed:
+            killed.append(os.kill(os.getpid(), signal.SIGTERM))
+        return grade(body, times)
+
+    with fake_teacher(behaviour) as server:
+        with judging(tmp_path, server.url) as ask, pytest.raises(SystemExit) as stopped:
+            judged(ask, rows)
+        assert stopped.value.code == 143 and 0 < server.asked.total() < 60
+        assert "judge: Terminated; what was answered is kept" in capsys.readouterr().err
+        with judging(tmp_path, server.url) as ask:
+            assert {one.score for one in judged(ask, rows)} == {1}
+        assert server.asked.total() == 60

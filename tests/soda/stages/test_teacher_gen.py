@@ -79,7 +79,7 @@ def test_every_prompt_ends_as_one_row_in_order_and_is_counted(prompts, tmp_path)
         return endings[number] if number < len(endings) else echo(body, times)
 
     with fake_teacher(behaviour) as teacher:
-        made = generate(prompts, tmp_path / "out", config(teacher))
+        made = generate(prompts, tmp_path / "out", config(teacher, max_failed_share=0.1))
     rows = list(made.rows())
     assert [row.prompt for row in rows] == list(prompts.rows())
     ends = ["truncated", "refused", "empty", "failed"]
@@ -557,7 +557,7 @@ def test_many_unanswered_prompts_stop_the_run(prompts, tmp_path):
 
     with fake_teacher(behaviour) as teacher:
         expected = (
-            "no answer to 2 of 12 prompts, the last time to 'Say .*': 503 busy; "
+            "no answer to 2 of 12 prompts, the last time to 'Say .* (9|10|11).': 503 busy; "
             "9 new answers are kept"
         )
         with pytest.raises(EndpointError, match=expected):
@@ -666,7 +666,7 @@ def test_the_key_is_on_no_disk_and_in_no_output(prompts, tmp_path):
         fake_teacher(behaviour) as teacher,
         fake_teacher(lambda body, times: error(401, f"bad key {SECRET}")) as strict,
     ):
-        ran = run(tmp_path / "out", teacher, max_failed_share=0.1)
+        ran = run(tmp_path / "out", teacher, max_failed_share=0.2)
         stopped = run(tmp_path / "stopped", strict)
     assert (ran.returncode, stopped.returncode) == (0, 2), ran.stderr + stopped.stderr
     assert set(teacher.keys + strict.keys) == {f"Bearer {SECRET}"}

@@ -29,3 +29,27 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(StorageError, match=r"pip install 'soda-distill\[s3\]'"):
         Place.of("s3://bucket").open()
+
+
+@pytest.mark.parametrize(
+    ("configured", "endpoint", "style"),
+    [
+        ("virtual", "http://127.0.0.1:9000", "virtual"),
+        (None, "http://127.0.0.1:9000", "path"),
+        ("virtual", None, "virtual"),
+        (None, None, None),
+    ],
+)
+def test_the_addressing_style_of_the_aws_configuration_wins(
+    tmp_path, monkeypatch, configured, endpoint, style
+):
+    config = tmp_path / "config"
+    wanted = f"s3 =\n  addressing_style = {configured}\n" if configured else ""
+    config.write_text(f"[default]\nregion = eu-west-1\n{wanted}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    client = Place.of("s3://bucket/prefix").open()._client
+    assert (client.meta.config.s3 or {}).get("addressing_style") == style
