@@ -36,8 +36,8 @@ _STATUS = "PipelineTaskFinalStatus"  # Kubeflow fills it in
 # What an example says for values without a default, and for the configs that need any.
 _EXAMPLES = {
     "store": '"gs://bucket/soda"',
-    "candidates": '["gs://bucket/soda/artifacts/snapshot-1", "gs://bucket/soda/artifacts/snapshot-2"]',
-    "reports": '["gs://bucket/soda/artifacts/eval-1", "gs://bucket/soda/artifacts/eval-2"]',
+    "candidates": '["gs://bucket/artifacts/snapshot-1", "gs://bucket/artifacts/snapshot-2"]',
+    "reports": '["gs://bucket/artifacts/eval-1", "gs://bucket/artifacts/eval-2"]',
     "train_job.store": '"/store"',
     "run": "dsl.PIPELINE_JOB_ID_PLACEHOLDER",
     "pipeline": '"example"',
