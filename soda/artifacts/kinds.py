@@ -40,7 +40,8 @@ class Responses(Artifact):
     """One model's answers, one for each prompt and in the prompts' order: `responses.jsonl`.
 
     A student's snapshot also holds its tokenizer and chat template, under `tokenizer/`, and further
-    answers to the same prompts, if it drew several: `samples.jsonl`.
+    answers to the same prompts, if it drew several: `samples.jsonl`. What choose-rejects made has
+    the answers that were not chosen there, and its scores in `scores.jsonl`.
     """
 
     kind = "responses"

@@ -15,6 +15,7 @@ from soda.artifacts.keys import code_digest
 from soda.artifacts.kinds import Model, Responses
 from soda.config import Config
 from soda.errors import ConfigError, DataError
+from soda.progress import progress
 from soda.rows import Response, digest
 from soda.storage import Place
 from soda.student.chat import ChatError, ChatFormat
@@ -151,6 +152,7 @@ def _note_usable(
 ) -> dict[str, dict[str, int]]:
     """Note which answers can be rejected; return how many cannot, by source and reason."""
     counts: dict[str, Counter[str]] = {}
+    bar = progress("choose-rejects", total=len(prompts), unit="prompts")
     for found in prompts.values():
         for rows in found.rows:
             reasons = [_why_not(row, chat, config) for row in rows]
@@ -158,6 +160,8 @@ def _note_usable(
             for row, why in zip(rows, reasons, strict=True):
                 if why is not None:
                     counts.setdefault(row.source, Counter())[why] += 1
+        bar.update()
+    bar.close()
     return {source: dict(found) for source, found in counts.items()}
 
 

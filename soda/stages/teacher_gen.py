@@ -74,6 +74,7 @@ class TeacherGenConfig(Config):
     system: str = Field(
         "", description="system prompt before every prompt, for answers that are meant to be bad"
     )
+    source: str = Field("", description="what the model is called in pairs; else its name")
     answers: str = Field(
         "", description="answers you already have: JSONL, or an OpenAI batch output; asked never"
     )
@@ -383,7 +384,7 @@ def _write(
             answer.tokens,
             _whole(answer.detail),
             _whole(answer.thoughts) if config.thoughts == "keep" else None,
-            config.model or answer.model or "supplied answers",
+            config.source or config.model or answer.model or "supplied answers",
         )
         Responses.write(writer, response)
     names = sorted(filter(None, served))

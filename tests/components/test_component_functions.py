@@ -46,6 +46,30 @@ def test_the_teacher_is_asked_a_shard_of_the_prompts_under_its_identity(ready, c
     assert artifact.manifest.config["identity"] == "abc"
 
 
+def test_answers_are_collected_by_their_places_in_the_store(ready, call, tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_STORE", "")  # so that it is as before, afterwards
+    store = str(tmp_path / "store")
+    config = {"base_url": ready.url, "model": "fake"}
+    (place,) = call("teacher_gen", prompts=ready.prompts, config=config, store=store).returned
+    assert place.startswith(f"{store}/artifacts/teacher-gen-")
+    soda.storage.remove_tree(tmp_path / "made")  # the pod is gone
+    given = {"candidates": [ready.student, place], "model": ready.base, "store": store}
+    made = call("choose_rejects", **given, config={"shares": [0, 1]})
+    chosen = soda.Responses.open(made.responses.path)
+    assert {row.source for row in chosen.rows()} == {"fake"}
+    assert made.responses.metadata == {"digest": chosen.digest, "rows": chosen.manifest.rows}
+
+
+def test_answers_without_a_store_have_no_place_and_are_refused(ready, call, tmp_path, capsys):
+    config = {"base_url": ready.url, "model": "fake"}
+    (place,) = call("teacher_gen", prompts=ready.prompts, config=config).returned
+    with pytest.raises(SystemExit) as stopped:
+        call("choose_rejects", candidates=[place], model=ready.base, config={})
+    assert stopped.value.code == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("soda:")]
+    assert line == "soda: choose-rejects: candidates: expected an artifact, found an empty address"
+
+
 def test_what_a_component_made_is_in_the_store_and_is_found_there_again(
     ready, call, tmp_path, monkeypatch, capsys
 ):

@@ -1,7 +1,12 @@
 """Whose answer is rejected: by order, by shares, by likelihood; and that no prompt is lost."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 
 import pytest
@@ -258,6 +263,36 @@ def test_killed_between_two_parts_it_goes_on_after_the_first(three, choose, monk
     monkeypatch.setattr(Policy, "answer_logps", counting)
     assert choose(*three, choose="least_likely").digest == expected.digest
     assert len(again) < 40 and set(again) | set(seen) == {prompt.id for prompt in PROMPTS}
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_makes_the_same(choose, made, tmp_path, monkeypatch):
+    """A process of its own, killed as soon as the first part of the scores is kept."""
+    many = [
+        Prompt(f"q{number}", [{"role": "user", "content": f"Say {number}."}], "train")
+        for number in range(3000)
+    ]
+    monkeypatch.setattr("tests.soda.stages.test_choose_rejects.PROMPTS", many)
+    given = [
+        answers(tmp_path / name, name, {n: f"{name} {n}" for n in range(len(many))})
+        for name in ("one", "two")
+    ]
+    words = [word for each in given for word in ("--candidates", str(each.path))]
+    words += ["--model", str(made["base"].path), "--set", "choose=least_likely"]
+    out = tmp_path / "killed" / "out"
+    command = [sys.executable, "-m", "soda", "choose-rejects", *words, "--out", str(out)]
+    parts = tmp_path / "killed" / ".soda" / "scores"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(parts.glob("*/*.safetensors")):
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in parts.glob("*/*.safetensors")}
+    assert kept and len(kept) < 6 and not out.exists()
+    subprocess.run(command, capture_output=True, check=True)
+    assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
+    expected = choose(*given, choose="least_likely", out="undisturbed/out")
+    assert Responses.open(out, verify=True).digest == expected.digest
 
 
 def test_by_shares_only_a_source_with_several_answers_is_scored(three, choose, tmp_path):

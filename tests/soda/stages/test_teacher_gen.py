@@ -122,6 +122,10 @@ def test_a_system_prompt_goes_before_every_prompt_and_into_no_row(prompts, tmp_p
 
     with fake_teacher(behaviour) as teacher:
         made = generate(prompts, tmp_path / "out", config(teacher, system="Answer badly."))
+        named = generate(
+            prompts, tmp_path / "named", config(teacher, system="Answer badly.", source="bad")
+        )
+    assert {row.source for row in named.rows()} == {"bad"}
     assert [row.prompt for row in made.rows()] == list(prompts.rows())
     assert {row.source for row in made.rows()} == {"big"}
     told = [
