@@ -107,7 +107,7 @@ def run_compiled(
             except RuntimeError as error:
                 which = f"'{display.failed[0]}'" if display.failed else f"the pipeline ({error})"
                 raise PipelineFailed(
-                    f"{which} failed; details: {log}; the same command goes on from there"
+                    f"{which} failed; details: {log}; the same command continues from there"
                 ) from error
     [made] = set(place.glob("*")) - before
     return {folder.name: folder for folder in made.iterdir()}

@@ -34,7 +34,7 @@ __all__ = [
     "show",
 ]
 
-# The stages that run in processes of their own, one or several, and are begun again if one is lost.
+# The stages that run in processes of their own, one or several, and are restarted if one is lost.
 _IN_PROCESSES = {"train"}
 _RESTARTS = 3
 _KILLED, _INTERRUPTED, _TERMINATED = (128 + number for number in (SIGKILL, SIGINT, SIGTERM))
@@ -153,7 +153,7 @@ def launch(
     `overrides` are values over the config's, where they are not "". `store` takes the place of
     SODA_STORE. Training runs in a process of its own, or in several under `accelerate launch`:
     SODA_ACCELERATE holds other arguments for it, such as `--multi_gpu --num_processes 8`. If a
-    process is lost, training goes on from its last checkpoint, a few times. For the other stages
+    process is lost, training continues from its last checkpoint, a few times. For the other stages
     this process does the work.
 
     Raises:

@@ -140,7 +140,7 @@ def run(name: str, *, inputs: Locations, config: Mapping[str, Any], out: Locatio
         out: the folder to make. It is whole, or it is not there.
 
     Raises:
-        SodaError: something the user can mend; `out` is as it was before.
+        SodaError: something the user can correct; `out` is as it was before.
     """
     call = prepare(name, inputs=inputs, config=config, out=out)
     made = call.reuse()

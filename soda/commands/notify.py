@@ -27,7 +27,7 @@ __all__ = ["Ending", "ending_of", "notify", "post_message"]
 
 _TIMEOUT_SECONDS = 20
 _LONGEST = 500  # characters of a reason
-_AGAIN = "submit it again: it goes on from what is in the store"
+_AGAIN = "submit it again: it continues from what is in the store"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

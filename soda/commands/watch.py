@@ -1,4 +1,4 @@
-"""Whether the teacher is another than the one that the registered champion learned from.
+"""Whether the teacher has changed since the registered champion learned from it.
 
 One run starts for one new teacher, however many triggers fire: what a run was started for is
 written into the store, once, before it goes on.
@@ -68,7 +68,7 @@ def watch(
         store: where runs keep what they share.
         run: who asks; with a name, the run that finds a teacher takes it, and no other run will
             until `retry_hours` have passed. Asked again, the same run finds the same.
-        force: call the teacher changed whatever is found, and ask it everything anew.
+        force: call the teacher changed whatever is found, and ask it everything again.
 
     Raises:
         ConfigError: the recipe names no teacher.

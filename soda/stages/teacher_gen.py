@@ -56,7 +56,7 @@ class TeacherGenConfig(Config):
     base_url: str = Field("", description="OpenAI-style endpoint; SODA_TEACHER_BASE_URL wins")
     model: str = Field("", description="the teacher's name there; SODA_TEACHER_MODEL wins")
     identity: str = Field(
-        "", description="which teacher is behind the name: another one is asked everything anew"
+        "", description="which teacher is behind the name: a new one is asked everything again"
     )
     sampling: dict[str, Any] = Field(
         {"max_tokens": 1536},

@@ -42,7 +42,7 @@ def train(*, data: Pairs | Responses, model: Model, config: TrainConfig, out: Pl
 
     Validation rows are looked at as it goes, and answers sampled: where something goes wrong,
     training stops at the last good checkpoint, or warns. sft ends with the checkpoint where the
-    teacher's validation answers are likeliest. A run that was killed goes on from its newest
+    teacher's validation answers are likeliest. A run that was killed continues from its newest
     checkpoint; on SIGTERM it saves one first. Figures of every step are in logs/metrics.jsonl.
     """
     from soda.training.data import read_data, refuse_answers

@@ -151,7 +151,7 @@ class GcsStore:
 
     @contextlib.contextmanager
     def _asking(self, name: str) -> Iterator[None]:
-        """Turn what the user can mend into one line."""
+        """Turn what the user can correct into one line."""
         from google.api_core.exceptions import GoogleAPIError, NotFound
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.storage.exceptions import DataCorruption

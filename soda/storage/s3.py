@@ -174,7 +174,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def _asking(self, name: str) -> Iterator[None]:
-        """Turn what the user can mend into one line."""
+        """Turn what the user can correct into one line."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 

@@ -229,5 +229,5 @@ class Checkpoints:
         if count != self._processes.count:
             raise ModelError(
                 f"{found}: expected the {count} processes that saved it, found "
-                f"{self._processes.count}; start as many, or remove the folder to begin anew"
+                f"{self._processes.count}; start as many, or remove the folder to start over"
             )
