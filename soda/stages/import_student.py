@@ -30,6 +30,7 @@ from soda.student.template import (
     choose_template,
     fix_date,
     plain_template,
+    set_thinking,
     write_template,
 )
 from soda.student.tensors import Headers, read_headers
@@ -70,6 +71,9 @@ class ImportStudentConfig(Config):
         "",
         description="which of several chat templates, else the default one; plain: headings in "
         "plain text, for a base model without any",
+    )
+    thinking: bool | None = Field(
+        None, description="set the chat template's switch for thinking; null: leave it as it is"
     )
     template_date: str = Field(
         "2024-07-26", description="the day that a chat template with a date takes for today"
@@ -307,6 +311,8 @@ def _settle_template(folder: Path, config: ImportStudentConfig) -> ChatFormat:
         day = datetime.date.fromisoformat(config.template_date)
         template = fix_date(template, day, config.source)
         say(f"import-student: {config.source}: the chat template's date is {day} from now on")
+    if config.thinking is not None:
+        template = set_thinking(template, config.thinking, config.source)
     if template != tokenizer.chat_template:
         write_template(folder, template)
     chat = ChatFormat.load(folder, config.source)

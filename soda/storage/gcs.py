@@ -11,7 +11,7 @@ from typing import Any
 from soda.errors import MissingObject, StorageError
 from soda.storage import parts
 from soda.storage.composing import upload_composed
-from soda.storage.store import Entry, Version, checked, is_temporary, one_line, ours
+from soda.storage.store import Entry, Version, checked, lists, one_line, ours
 
 __all__ = ["GcsStore"]
 
@@ -66,7 +66,7 @@ class GcsStore:
                 self._bucket, prefix=self._prefix + prefix, fields=fields, retry=_retry()
             ):
                 name = blob.name.removeprefix(self._prefix)
-                if not is_temporary(name):
+                if lists(name):
                     yield Entry(name, blob.size, str(blob.generation))
 
     def read_part(self, name: str, start: int, length: int) -> bytes:

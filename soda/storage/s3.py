@@ -12,7 +12,7 @@ from typing import Any
 
 from soda.errors import MissingObject, StorageError
 from soda.storage import parts
-from soda.storage.store import Entry, Version, checked, is_temporary, one_line, ours
+from soda.storage.store import Entry, Version, checked, lists, one_line, ours
 
 __all__ = ["S3Store"]
 
@@ -68,7 +68,7 @@ class S3Store:
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for found in page.get("Contents", ()):
                     name = found["Key"].removeprefix(self._prefix)
-                    if not is_temporary(name):
+                    if lists(name):
                         yield Entry(name, found["Size"], found["ETag"])
 
     def read_part(self, name: str, start: int, length: int) -> bytes:

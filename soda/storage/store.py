@@ -11,7 +11,17 @@ from typing import Protocol
 from soda.errors import MissingObject, StorageError
 from soda.escape import escape_terminal, hide_secrets
 
-__all__ = ["Entry", "Store", "Version", "checked", "is_temporary", "one_line", "ours", "temporary"]
+__all__ = [
+    "Entry",
+    "Store",
+    "Version",
+    "checked",
+    "is_temporary",
+    "lists",
+    "one_line",
+    "ours",
+    "temporary",
+]
 
 Version = str  # GCS: the generation; S3: the ETag; a folder: the sha256 of the content
 
@@ -99,6 +109,14 @@ def temporary(name: str) -> str:
 def is_temporary(name: str) -> bool:
     """Say whether a name was made by `temporary`, or lies below one that was."""
     return bool(_TEMPORARY.fullmatch(name))
+
+
+def lists(name: str) -> bool:
+    """Say whether a bucket's listing shows a name: not what is temporary, nor a console's folders.
+
+    Consoles make an empty object `base/` where somebody creates a folder.
+    """
+    return name != "" and not name.endswith("/") and not is_temporary(name)
 
 
 def one_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "fix_date",
     "headings_of",
     "plain_template",
+    "set_thinking",
     "write_template",
 ]
 
@@ -30,6 +31,7 @@ _PLAIN = (
 )
 
 _CALL = re.compile(r"strftime_now(?!\s+is\s+(?:not\s+)?defined)")
+_SWITCHES = ("enable_thinking", "thinking")  # Qwen3, SmolLM3; DeepSeek, Granite
 _LITERAL_CALL = re.compile(r"""strftime_now\s*\(\s*(?:format\s*=\s*)?(["'])([^"'\\]*)\1\s*\)""")
 
 
@@ -92,6 +94,21 @@ def fix_date(template: str, date: datetime.date, source: str) -> str:
             f"{found!r}"
         )
     return fixed
+
+
+def set_thinking(template: str, on: bool, source: str) -> str:
+    """Return a template that always thinks or never does, whoever renders it.
+
+    Raises:
+        ModelError: it has no such switch.
+    """
+    found = [name for name in _SWITCHES if re.search(rf"{{[%{{][^}}]*\b{name}\b", template)]
+    if not found:
+        raise ModelError(
+            f"{source}: expected a chat template with {' or '.join(_SWITCHES)}, as "
+            "import-student.thinking is given; found neither"
+        )
+    return f"{{%- set {found[0]} = {str(on).lower()} %}}{template}"
 
 
 def write_template(folder: Path, template: str) -> None:

@@ -140,8 +140,8 @@ def test_a_cancelled_run_is_no_failed_one(hook, taken, cluster):
     left(taken, "train", stops=True)
     end("FAILED", taken.url)
     assert sentence(hook) == (
-        "■ soda-refresh tiny: cancelled while train was at work; submit it again: it continues from "
-        "what is in the store"
+        "■ soda-refresh tiny: cancelled while train was at work; submit it again: it continues "
+        "from what is in the store"
     )
     assert failed(taken)
 

@@ -674,6 +674,20 @@ def test_a_template_with_a_date_keeps_the_one_of_the_recipe(tmp_path, source):
     assert facts[0]["template_digest"] != facts[1]["template_digest"]
 
 
+@pytest.mark.parametrize("switch", ["enable_thinking", "thinking"])
+def test_the_switch_for_thinking_is_set_for_whoever_renders_the_template(tmp_path, source, switch):
+    from transformers import AutoTokenizer
+
+    with pytest.raises(ModelError, match=r"a chat template with enable_thinking or thinking"):
+        bring_in(tmp_path, source, thinking=False)
+    thinks = f"{{% if {switch} is defined and {switch} is false %}}[off]{{% endif %}}"
+    (source / "chat_template.jinja").write_text(thinks + TURNS)
+    hello = [{"role": "user", "content": "hello"}]
+    for name, value, begin in (("a", None, "<|im"), ("b", True, "<|im"), ("c", False, "[off]")):
+        words = AutoTokenizer.from_pretrained(bring_in(tmp_path, source, name, thinking=value).path)
+        assert words.apply_chat_template(hello, tokenize=False).startswith(begin)
+
+
 @pytest.mark.parametrize(
     ("template", "problem"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from soda.errors import StorageError
 from soda.storage import Place
+from tests.fakes.objects import BUCKET
 
 
 def test_no_credentials_are_one_line(tmp_path, monkeypatch):
@@ -23,6 +24,16 @@ def test_an_endpoint_that_is_no_url_is_one_line(cloud):
     cloud(s3="not a url")
     with pytest.raises(StorageError, match=r"s3://bucket: expected an URL, found: .*not a url"):
         Place.of("s3://bucket").open()
+
+
+def test_the_folder_that_a_console_made_is_no_object(cloud):
+    import boto3
+
+    client = boto3.client("s3")
+    for name in ("console/", "console/inner/", "console/inner/weights"):
+        client.put_object(Bucket=BUCKET, Key=name, Body=b"" if name.endswith("/") else b"x")
+    found = [entry.name for entry in Place.of(f"s3://{BUCKET}/console").open().list()]
+    assert found == ["inner/weights"]
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
