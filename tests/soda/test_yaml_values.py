@@ -5,8 +5,8 @@ import time
 import pytest
 import yaml
 
-from soda.config import load_recipe
 from soda.errors import ConfigError
+from soda.recipe import load_recipe
 from soda.yaml_values import read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -43,10 +43,10 @@ def test_aliases_in_moderation_and_nothing_at_all_are_fine():
 def test_a_recipe_without_end_is_refused(tmp_path, endless):
     (tmp_path / "long").write_bytes(b"#" * 5 * 2**20)
     with pytest.raises(ConfigError, match="expected at most 4194304 bytes, found more"):
-        load_recipe(tmp_path / endless, [])
+        load_recipe(tmp_path / endless)
 
 
 def test_a_recipe_with_a_bomb_is_one_line(tmp_path):
     (tmp_path / "recipe.yaml").write_text(BOMB)
     with pytest.raises(ConfigError, match="expected YAML, found expected at most 100000 values"):
-        load_recipe(tmp_path / "recipe.yaml", [])
+        load_recipe(tmp_path / "recipe.yaml")
