@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compile import compile_pipeline
-from pipelines.containers import environment_of, function_in, secrets_of
 from soda.recipe import load_recipe
+from soda_pipelines.compile import compile_pipeline
+from soda_pipelines.containers import environment_of, function_in, secrets_of
 
 ROOT = Path(__file__).parents[2]
 STORE = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
