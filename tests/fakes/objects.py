@@ -41,12 +41,31 @@ def fake_gcs() -> Iterator[str]:
         yield url
 
 
+# moto compares an ETag and writes in two steps, between which its other threads write: one change
+# at a time, as S3 does it.
+_MOTO = """
+import sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+app, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+def in_turn(environ, start):
+    if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        return app(environ, start)
+    with turn:
+        return app(environ, start)
+
+run_simple("127.0.0.1", int(sys.argv[1]), in_turn, threaded=True)
+"""
+
+
 @contextmanager
 def fake_s3() -> Iterator[str]:
     """Run moto's server with one bucket; yields its URL, for AWS_ENDPOINT_URL."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
+    with _running([sys.executable, "-c", _MOTO, str(port)], port):
         _send(url, "PUT", f"/{BUCKET}", "")
         yield url
 
