@@ -12,22 +12,18 @@ from pydantic import Field, field_validator
 from soda import storage
 from soda.config import Group
 from soda.endpoint.address import Address
-from soda.endpoint.caller import Caller
 from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Rules
-from soda.endpoint.stopping import Stopped
 from soda.errors import ModelError
-from soda.judging.endpoint import open_judge
+from soda.judging.endpoint import JUDGE, open_judge
 from soda.judging.judges import ChatJudge, Judge
 from soda.judging.protocols import PROTOCOLS
-from soda.progress import say
 from soda.rows import digest
 from soda.storage import Place
 
 __all__ = ["Account", "JudgeModel", "named_judge"]
 
 Account = Callable[[], dict[str, Any]]
-_KEY = "SODA_JUDGE_API_KEY"
 
 
 class JudgeModel(Group):
@@ -109,12 +105,8 @@ def named_judge(
     if not judge.name:
         yield None, dict
         return
-    endpoint = Endpoint(Caller(stage, "judge", _KEY), Address.parse(judge.base_url))
+    endpoint = Endpoint(dataclasses.replace(JUDGE, name=stage), Address.parse(judge.base_url))
     body = {"model": judge.model, **judge.sampling}
     rules = dataclasses.replace(rules, most_failed=math.inf)  # a verdict more or less is no end
     with open_judge(store, endpoint, body, share[:16], rules) as ask:
-        try:
-            yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
-        except Stopped as stopped:
-            say(f"{stage}: {stopped}; what was said is kept: run again to go on")
-            raise SystemExit(128 + stopped.number) from None
+        yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
