@@ -57,6 +57,21 @@ def load_config(folder: Path, name: str = "") -> Any:
         raise ModelError(f"{name}: expected a config of transformers, found: {error}") from error
 
 
+def _load(kind: Any, folder: Path, dtype: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a model of a class of transformers, and what was amiss, which the caller refuses."""
+    with quiet():
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the caller says it, by name
+            **_LOCAL,
+            **options,
+        )
+    return model, info
+
+
 def load_scorer(folder: Path, dtype: Any) -> Any:
     """Return a model with one number for a whole text, such as a reward model, in eval mode.
 
@@ -67,15 +82,7 @@ def load_scorer(folder: Path, dtype: Any) -> Any:
 
     check_folder(folder, str(folder))
     try:
-        with quiet():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                dtype=dtype,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **_LOCAL,
-            )
+        model, info = _load(AutoModelForSequenceClassification, folder, dtype)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: expected a reward model, found: {error}") from error
     refuse_incomplete(str(folder), info["missing_keys"], mismatched(info), info["unexpected_keys"])
@@ -102,16 +109,7 @@ def load_causal_lm(folder: Path, dtype: Any, name: str = "", **options: Any) -> 
     check_folder(folder, name, only=options.get("gguf_file"))
     if (folder / "adapter_config.json").exists():  # it would be put on top without a word
         raise ModelError(f"{name}: expected whole weights, found an adapter beside them")
-    with quiet():
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # said below, by name
-            **_LOCAL,
-            **options,
-        )
+    model, info = _load(AutoModelForCausalLM, folder, dtype, **options)
     unknown = info["unexpected_keys"]
     if "gguf_file" in options:
         unknown = {each for each in unknown if not each.startswith("rope_")}  # in the config, too
