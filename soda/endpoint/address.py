@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import AfterValidator
 from yarl import URL
 
 from soda.escape import is_secret
 
-__all__ = ["Address"]
+__all__ = ["Address", "BaseUrl"]
 
 _CALLED = re.compile(r"(/chat)?/completions/*$")  # people paste the whole address
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
@@ -59,3 +61,11 @@ class Address:
         path = self.url.raw_path.rstrip("/") + path
         whole = self.url.with_path(path, encoded=True, keep_query=True)
         return whole.update_query(query) if query else whole
+
+
+def _in_one_form(text: str) -> str:
+    return str(Address.parse(text)) if text else text
+
+
+# Of a config: a base URL as `Address` writes it, or "" for none.
+BaseUrl = Annotated[str, AfterValidator(_in_one_form)]

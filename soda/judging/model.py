@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from soda import storage
 from soda.config import Group
-from soda.endpoint.address import Address
+from soda.endpoint.address import Address, BaseUrl
 from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Rules
 from soda.errors import ModelError
@@ -29,7 +29,9 @@ Account = Callable[[], dict[str, Any]]
 class JudgeModel(Group):
     """Which model judges, and what it is asked with; without one, only verifiers judge."""
 
-    base_url: str = Field(default="", description="OpenAI-style endpoint; SODA_JUDGE_BASE_URL wins")
+    base_url: BaseUrl = Field(
+        default="", description="OpenAI-style endpoint; SODA_JUDGE_BASE_URL wins"
+    )
     model: str = Field(default="", description="the judge's name there; SODA_JUDGE_MODEL wins")
     sampling: dict[str, Any] = Field(
         default={"max_tokens": 1024, "temperature": 0},
@@ -47,11 +49,6 @@ class JudgeModel(Group):
     reward_model_digest: str = Field(
         default="", description="of its weights; filled in if left out"
     )
-
-    @field_validator("base_url")
-    @classmethod
-    def _one_form_of_the_url(cls, url: str) -> str:
-        return str(Address.parse(url)) if url else url
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from soda import storage
 from soda.artifacts.kinds import Prompts, Responses
 from soda.artifacts.writer import Writer
 from soda.config import Config
-from soda.endpoint.address import Address
+from soda.endpoint.address import Address, BaseUrl
 from soda.endpoint.answer import Answer
 from soda.endpoint.asker import Asker
 from soda.endpoint.budget import Price
@@ -53,7 +53,7 @@ class TeacherGenConfig(Config):
         "batch",
     )
 
-    base_url: str = Field("", description="OpenAI-style endpoint; SODA_TEACHER_BASE_URL wins")
+    base_url: BaseUrl = Field("", description="OpenAI-style endpoint; SODA_TEACHER_BASE_URL wins")
     model: str = Field("", description="the teacher's name there; SODA_TEACHER_MODEL wins")
     identity: str = Field(
         "", description="which teacher is behind the name: a new one is asked everything again"
@@ -95,11 +95,6 @@ class TeacherGenConfig(Config):
     batch: bool = Field(
         False, description="ask through the OpenAI Batch API: half the price, within a day"
     )
-
-    @field_validator("base_url")
-    @classmethod
-    def _one_form_of_the_url(cls, url: str) -> str:
-        return str(Address.parse(url)) if url else url
 
     @field_validator("headers")
     @classmethod
