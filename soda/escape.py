@@ -74,18 +74,18 @@ def has_secrets(address: str) -> bool:
     return hide_secrets(address) != address
 
 
-def shown_value(value: object) -> str:
+def shown_value(value: object, most: int = SHOWN_VALUE_CHARACTERS) -> str:
     """Return a value as a message shows it: on one line, and not all of a long one."""
     if isinstance(value, str | bytes | list | tuple):
-        value = value[: SHOWN_VALUE_CHARACTERS + 1]
+        value = value[: most + 1]
     text = repr(value)
-    return text if len(text) <= SHOWN_VALUE_CHARACTERS else f"{text[:SHOWN_VALUE_CHARACTERS]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
-def shown_message(text: str) -> str:
+def shown_message(text: str, most: int = SHOWN_CHARACTERS) -> str:
     """Return a message as one line for a terminal."""
     line = " ".join(hide_secrets(escape_terminal(text)).split())
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def is_open_to_others(address: str) -> bool:

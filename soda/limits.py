@@ -13,6 +13,7 @@ __all__ = [
     "RESPONSE_BYTES",
     "ROW_BYTES",
     "SCORED_TOKENS",
+    "SHOWN_CELL_CHARACTERS",
     "SHOWN_CHARACTERS",
     "SHOWN_VALUE_CHARACTERS",
     "TEMPLATE_CHARACTERS",
@@ -40,3 +41,4 @@ SCORED_TOKENS = 65_536  # of one answer in a report: a longer one is dropped, wi
 
 SHOWN_CHARACTERS = 2000  # of a message
 SHOWN_VALUE_CHARACTERS = 200  # of a value in a message
+SHOWN_CELL_CHARACTERS = 80  # of one in a dataset: its place is told too

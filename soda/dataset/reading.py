@@ -12,12 +12,12 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 
 from soda.errors import DataError
-from soda.limits import ROW_BYTES
+from soda.escape import shown_value
+from soda.limits import ROW_BYTES, SHOWN_CELL_CHARACTERS
 
 __all__ = ["FORMATS", "Row", "read_rows", "shown"]
 
 _CHUNK = 2**16
-_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,7 @@ class Row:
 
 def shown(value: Any) -> str:
     """Return a value as it is shown in a message: in one line, and not all of a long one."""
-    text = repr(value[: _SHOWN + 1] if isinstance(value, str | bytes | list) else value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shown_value(value, SHOWN_CELL_CHARACTERS)
 
 
 def read_rows(file: BinaryIO, form: str, columns: Sequence[str]) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from soda.errors import MissingObject, StorageError
-from soda.escape import escape_terminal, hide_secrets
+from soda.escape import shown_message
 
 __all__ = [
     "Entry",
@@ -121,6 +121,4 @@ def lists(name: str) -> bool:
 
 def one_line(error: BaseException) -> str:
     """Say in one short line what a vendor's error says."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = hide_secrets(escape_terminal(text))
-    return text if len(text) <= 240 else text[:240] + "..."
+    return shown_message(" ".join(str(error).split()) or type(error).__name__, 240)
