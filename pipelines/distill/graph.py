@@ -204,16 +204,19 @@ def _train(graph: _Graph, recipe: Recipe, label: _Label, *, skip_idle: bool = Fa
         skip_idle: leave a training without epochs out, which would hand its model on.
     """
 
+    def is_left_out(step: str) -> bool:
+        return skip_idle and getattr(parse_step(recipe, step), "epochs", None) == 0
+
     def training(step: str, title: str, label: _Label, model: str, data: str) -> str:
-        if skip_idle and getattr(parse_step(recipe, step), "epochs", None) == 0:
+        if is_left_out(step):
             return model
         return graph.add(recipe, step, title, label, data=data, model=model)
 
     prompts, base, teacher = _sources(graph, recipe, label)
     warmed = training("warm-up", "Warm up", label, base, teacher)
-    idle = skip_idle and getattr(parse_step(recipe, "train"), "epochs", None) == 0
     trained, pairs = warmed, ""
-    for number in range(1, 1 if idle else rounds_of(recipe) + 1):
+    rounds = 0 if is_left_out("train") else rounds_of(recipe)
+    for number in range(1, rounds + 1):
         if number == 1:
             answers = _rejects(graph, recipe, label, prompts, base, warmed)
         else:
