@@ -19,7 +19,7 @@ from soda.errors import ConfigError, DataError
 from soda.progress import say
 from soda.rows import Message, Prompt, Split, digest
 from soda.storage import Place
-from soda.storage.packaged import packaged_file
+from soda.storage.packaged import local_file
 
 __all__ = ["PreparePromptsConfig", "prepare_prompts"]
 
@@ -59,7 +59,7 @@ class PreparePromptsConfig(Config):
 
 
 def _local_file(dataset: str) -> Path | None:
-    path = packaged_file(dataset) or Place.of(dataset).fetch()
+    path = local_file(dataset)
     return path if path.is_file() else None
 
 

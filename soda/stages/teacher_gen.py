@@ -31,6 +31,7 @@ from soda.errors import ConfigError
 from soda.progress import say
 from soda.rows import Prompt, Response, Shard, digest, part_of, told
 from soda.storage import Place
+from soda.storage.packaged import local_file
 from soda.teacher.caller import TEACHER
 from soda.teacher.fingerprint import Fingerprint, take_fingerprint, verdict
 from soda.teacher.served import as_asked
@@ -76,7 +77,9 @@ class TeacherGenConfig(Config):
     )
     source: str = Field("", description="what the model is called in pairs; else its name")
     answers: str = Field(
-        "", description="answers you already have: JSONL, or an OpenAI batch output; asked never"
+        "",
+        description="answers you already have, also as package:NAME/FILE: JSONL, or an OpenAI "
+        "batch output; nothing is asked",
     )
     answers_digest: str = Field("", description="sha256 of that file; filled in if left out")
     max_failed_share: float = Field(
@@ -123,7 +126,7 @@ class TeacherGenConfig(Config):
         values["base_url"] = os.environ.get("SODA_TEACHER_BASE_URL") or self.base_url
         values["model"] = os.environ.get("SODA_TEACHER_MODEL") or self.model
         if self.answers and not self.answers_digest:
-            path = Place.of(self.answers).fetch()
+            path = local_file(self.answers)
             values["answers_digest"] = storage.file_digest(path) if path.is_file() else ""
         return type(self).model_validate(values)
 
@@ -316,7 +319,7 @@ def supplied_file(config: TeacherGenConfig) -> Path | None:
     """
     if not config.answers:
         return None
-    path = Place.of(config.answers).fetch()
+    path = local_file(config.answers)
     found = storage.file_digest(path) if path.is_file() else config.answers_digest
     if found != config.answers_digest:
         raise ConfigError(

@@ -5,8 +5,18 @@ import re
 from pathlib import Path
 
 from soda.errors import StorageError
+from soda.storage.place import Place
 
-__all__ = ["packaged_file"]
+__all__ = ["local_file", "packaged_file"]
+
+
+def local_file(location: str) -> Path:
+    """Return where a file is on this machine; one in a bucket is fetched.
+
+    Raises:
+        StorageError: it should be in a package that is not there, or in a bucket out of reach.
+    """
+    return packaged_file(location) or Place.of(location).fetch()
 
 
 def packaged_file(location: str) -> Path | None:

@@ -712,6 +712,16 @@ def test_given_answers_need_no_teacher_and_missing_ones_are_failed(prompts, text
     assert made.manifest.facts["teacher"]["model"] == "gpt-x"
 
 
+def test_given_answers_may_lie_in_a_package(prompts, texts, tmp_path, monkeypatch):
+    package = tmp_path / "our_answers"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    write(package / "a.jsonl", [{"prompt": text, "response": "yes"} for text in texts])
+    monkeypatch.syspath_prepend(tmp_path)
+    made = generate(prompts, tmp_path / "out", {"answers": "package:our_answers/a.jsonl"})
+    assert made.manifest.facts["outcomes"] == {"answered": COUNT}
+
+
 def test_the_rest_of_a_batch_is_asked(prompts, texts, tmp_path):
     ids = [row.id for row in prompts.rows()]
 

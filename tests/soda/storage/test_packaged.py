@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from soda.errors import StorageError
-from soda.storage.packaged import packaged_file
+from soda.storage.packaged import local_file, packaged_file
 
 
 def test_a_file_of_a_package_is_found_and_other_locations_are_not_for_here():
     assert packaged_file("package:json/decoder.py") == Path(json.__file__).parent / "decoder.py"
     assert packaged_file("json/decoder.py") is packaged_file("gs://json/decoder.py") is None
+
+
+def test_a_file_is_found_in_a_package_and_in_a_folder_alike(tmp_path):
+    assert local_file("package:json/decoder.py") == Path(json.__file__).parent / "decoder.py"
+    assert local_file(str(tmp_path / "rows.jsonl")) == tmp_path / "rows.jsonl"
 
 
 @pytest.mark.parametrize(
