@@ -17,7 +17,7 @@ _OWN = 0.7  # of the longest answer allowed: what the base student's answers com
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Tokens trained on, sampled and scored, and how often a model is loaded."""
+    """Tokens trained on, sampled and scored, and how often a model is loaded or saved."""
 
     trained: float = 0.0
     sampled: float = 0.0
@@ -72,7 +72,7 @@ class _Job:
         found = self._sft(self.job.warm_epochs, source) + self._rejects(cell.rejects)
         rejected = size.own if cell.rejects == "student" else size.answer
         tokens = n * (size.prompt + size.answer + rejected)
-        return found + Cost(trained=tokens, scored=tokens, loads=1)
+        return found + Cost(trained=tokens, scored=tokens, loads=2)
 
     def _sft(self, epochs: int, source: Source) -> Cost:
         n, size = self.job.pairs, self.lengths
@@ -80,7 +80,7 @@ class _Job:
         if self._first("teacher") and source.training(1, self.job.seed)[0].poor is None:
             found += self._sampled((1 - self.job.good_share) * n, size.own)
         if self._first(f"sft-{epochs}"):
-            found += Cost(trained=epochs * n * (size.prompt + size.answer), loads=1)
+            found += Cost(trained=epochs * n * (size.prompt + size.answer), loads=2)
         return found
 
     def _rejects(self, rejects: str) -> Cost:
@@ -89,7 +89,7 @@ class _Job:
             return Cost()
         found = Cost()
         if rejects == "weak":
-            found = Cost(trained=WEAK[1] * (size.prompt + size.answer), loads=1)
+            found = Cost(trained=WEAK[1] * (size.prompt + size.answer), loads=2)
         return found + self._sampled(n, size.own if rejects == "student" else size.answer)
 
     def _sampled(self, count: float, tokens: float) -> Cost:

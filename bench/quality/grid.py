@@ -103,7 +103,8 @@ def _run_job(run: Run, job: Job, cells: list[Cell]) -> int:
         figures: dict[str, Any] = measure(student, held_out, run.preset.answer_tokens)
         ended = time.perf_counter()
         figures |= {"train_s": round(trained - begin, 1), "measure_s": round(ended - trained, 1)}
-        write_cell(run.journal, cell, {"setting": run.setting, "machine": _machine(), **figures})
+        told = {"setting": run.setting, "of": len(run.preset.cells()), "machine": _machine()}
+        write_cell(run.journal, cell, told | figures)
         _tell(run, cell)
         if cell.method == "dpo" or cell.epochs > job.warm_epochs:
             shutil.rmtree(student)  # of the others, DPO begins with the warmed-up one
@@ -121,7 +122,7 @@ def _tell(run: Run, cell: Cell) -> None:
     left = minutes_left(run.estimates, taken, run.processes)
     print(
         f"seed {cell.job.seed}, {cell}: {taken[cell]:.0f} s, estimated {run.estimates[cell]:.0f}; "
-        f"{len(run.estimates) - len(taken)} cells left, about {left:.0f} minutes",
+        f"cells left: {len(run.estimates) - len(taken)}, about {left:.0f} minutes",
         flush=True,
     )
 

@@ -8,7 +8,7 @@ interval over both (soda.statistics).
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ Seeds = dict[int, dict[str, Any]]  # figures by seed
 Cells = dict[Cell, Seeds]  # by the cell, its seed set to 0
 # Of an axis its title, how its values are written, and what they are at the centre.
 _AXES: dict[str, tuple[str, str, str]] = {
-    "good_share": ("The teacher", "{:.0%} good", "{:.0%} of the teacher's answers good"),
-    "pairs": ("The number of pairs", "{} pairs", "{} pairs"),
+    "good_share": ("The teacher", "{:.0%}", "{:.0%} of the teacher's answers good"),
+    "pairs": ("The number of pairs", "{}", "{} pairs"),
     "warm_rate": ("The warm-up's rate", "{:.0e}", "warm-up at {:.0e}"),
-    "warm_epochs": ("The warm-up's epochs", "{} epochs", "of {} epochs"),
+    "warm_epochs": ("The warm-up's epochs", "{}", "epochs: {}"),
 }
 _METRICS = {"right": (100, "{:.1f}", "{:+.1f}"), "logp": (1, "{:.3f}", "{:+.3f}")}
 _METRICS |= {"rouge_l": (1, "{:.3f}", "{:+.3f}")}
@@ -92,7 +92,7 @@ def _section(title: str, axis: str, cells: Cells, belongs: Callable[[Cell], bool
     head += ["log-likelihood", beside, "ROUGE-L", beside, "tokens", "seeds"]
     rows = []
     for cell in chosen:
-        value = _AXES[axis][1].format(getattr(cell.job, axis))
+        value = _AXES[axis][1].format(getattr(cell.job, axis)).replace("e-0", "e-")
         rows.append([value, str(cell), *_columns(cells[cell], _equal(cell, cells))])
     print(f"\n{title}:\n")
     table(head, rows)
@@ -103,7 +103,7 @@ def _fixed(centre: Job, walked: str = "") -> str:
     values = [
         text.format(getattr(centre, axis)) for axis, (_, _, text) in _AXES.items() if axis != walked
     ]
-    return ", ".join(values).replace("e-0", "e-").replace(", of ", " of ")
+    return ", ".join(values).replace("e-0", "e-")
 
 
 def _sections(preset: str, cells: Cells) -> None:
@@ -152,15 +152,15 @@ def _print(path: Path, setting: str) -> None:
     preset, student, *prompts = setting.split()
     made, cells = PRESETS[preset], _by_seed(path, setting)
     lines = [figures for seeds in cells.values() for figures in seeds.values()]
-    wanted = len(made.cells())
     minutes = sum(one["train_s"] + one["measure_s"] for one in lines) / 60
     machines = "; ".join(dict.fromkeys(one["machine"] for one in lines))
     among = f", prompts {prompts[0]}" if prompts else ""
     print(f"\n### {preset}\n")
     print(
-        f"{len(lines)} of {wanted} cells, {minutes:.0f} minutes of one process in all; {machines}; "
-        f"student {student}{among}. Batch {made.batch}, {len(lines[0]['tokens'])} held-out prompts, "
-        f"greedy answers of at most {made.answer_tokens} tokens. "
+        f"{len(lines)} of {lines[0]['of']} cells, {minutes:.0f} minutes of one process in all; "
+        f"{machines}; student {student}{among}. Batch {made.batch}, "
+        f"{len(lines[0]['tokens'])} held-out prompts, greedy answers of at most "
+        f"{made.answer_tokens} tokens. "
         '"beside": paired difference to SeqKD with as many passes as SODA, with a 95 % interval '
         "over prompts and seeds."
     )
@@ -179,11 +179,11 @@ def _settings(path: Path) -> Iterable[str]:
     return dict.fromkeys(figures["setting"] for _, figures in read_journal(path))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the tables of every setting in the journal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("journal", type=Path)
-    path = parser.parse_args().journal
+    path = parser.parse_args(words).journal
     for setting in _settings(path):
         _print(path, setting)
 
