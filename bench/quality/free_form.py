@@ -37,6 +37,7 @@ class FreeItem:
 class FreeForm:
     """The answered prompts of an artifact; which are held out follows from their text alone."""
 
+    name: str  # of the file, in messages
     answers: Path
     digest: str  # of the artifact
 
@@ -52,7 +53,9 @@ class FreeForm:
         """
         items = list(_items(self.answers)["train"])
         if count > len(items):
-            raise DataError(f"expected {count} prompts to train on, found {len(items)}")
+            raise DataError(
+                f"{self.name}: expected {count} prompts to train on, found {len(items)}"
+            )
         random.Random(seed).shuffle(items)
         return items[:count]
 
@@ -75,7 +78,7 @@ def read_free_form(file: Path, work: Path) -> FreeForm:
         config={"answers": str(file), "probe": False},
         out=work / "answers",
     )
-    return FreeForm(Path(made.path), made.digest)
+    return FreeForm(str(file), Path(made.path), made.digest)
 
 
 @cache

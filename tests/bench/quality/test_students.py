@@ -39,22 +39,20 @@ def test_soda_is_trained_from_the_warmed_up_student_on_the_base_students_answers
     students = Students(PRESET, CENTRE, Tasks(), base, tmp_path)
     made = Model.open(students.of(dpo(CENTRE)))
     assert [one["method"] for one in made.trainings] == ["sft", "dpo"]
-    assert made.trainings[0]["config"]["epochs"] == CENTRE.warm_epochs
+    assert made.trainings[0]["epochs"] == CENTRE.warm_epochs
     pairs = list(Pairs.open(students.folder / "pairs-student").rows("train"))
     items = Tasks().training(16, 0)
     assert [pair.chosen[0]["content"] for pair in pairs] == [item.answer for item in items]
     assert [pair.prompt for pair in pairs] == [item.messages for item in items]
 
 
-def test_of_as_many_passes(base, tmp_path):
+def test_soda_and_the_seqkd_beside_it_see_the_data_as_often(base, tmp_path):
     students = Students(PRESET, CENTRE, Tasks(), base, tmp_path)
 
     def passes(cell):
-        trainings = Model.open(students.of(cell)).trainings
-        assert all(one["rows"] == 16 for one in trainings)
-        return sum(one["config"]["epochs"] for one in trainings)
+        return sum(one["epochs"] for one in Model.open(students.of(cell)).trainings)
 
-    assert passes(Cell(CENTRE, "sft", CENTRE.warm_epochs + 1)) == passes(dpo(CENTRE))
+    assert passes(Cell(CENTRE, "sft", CENTRE.warm_epochs + 1)) == passes(dpo(CENTRE)) == 2
 
 
 def test_moved_rejects_are_the_teachers_other_answers(base, free, tmp_path):

@@ -7,7 +7,7 @@ from bench.quality.cells import PRESETS
 from bench.quality.journal import write_cell
 from bench.quality.table import main
 
-CHANGE = {3e-6: 0.03, 1e-5: -0.05}  # of SODA beside SeqKD of as many passes, by its rate
+CHANGE = {3e-6: 0.03, 1e-5: -0.2}  # of SODA beside SeqKD of as many passes, by its rate
 RIGHT = {3e-6: 0.1, 1e-5: -0.1}
 
 
@@ -42,7 +42,7 @@ def ends(cell):
 
 
 def test_intervals_hold_the_planted_difference(tmp_path, capsys):
-    draw, trials = random.Random(0), 60
+    draw, trials = random.Random(0), 40
     for trial in range(trials):
         for cell in PRESETS["cpu"].cells():
             write_cell(tmp_path / "journal", cell, figures(f"cpu {trial}", cell, draw))
@@ -59,9 +59,9 @@ def test_intervals_hold_the_planted_difference(tmp_path, capsys):
             _, low, high = ends(row[3])
             held["right"] += low <= 100 * RIGHT[rate] <= high
     assert min(held.values()) >= 0.9 * 2 * trials
-    # and is not so wide as to hold all: nearly always it tells the two rates apart
-    worse = [ends(row[3])[2] < 0 for row in found if row[1] == "SODA 1e-5, beta 0.1"]
-    assert sum(worse) > trials / 4
+    # and they are not so wide that they hold anything
+    worse = [ends(row[5])[2] < 0 for row in found if row[1] == "SODA 1e-5, beta 0.1"]
+    assert sum(worse) > 0.75 * trials
 
 
 def test_what_nobody_can_check_is_left_out_of_the_share_of_right_answers(tmp_path, capsys):
