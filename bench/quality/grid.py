@@ -1,36 +1,38 @@
-"""Where SODA beats SeqKD of the same number of passes: trainings on checkable tasks, many seeds.
+"""Where SODA beats SeqKD of the same number of passes: one student a cell, many seeds.
 
-    python -m bench.quality.grid --preset cpu --model FOLDER --journal FILE [--seconds 5000]
+    python -m bench.quality.grid --preset cpu --model FOLDER --journal FILE [--seconds 2700]
 
-Each cell is a student, trained by the product's own stages from a seed's prompts and a teacher that
-is right as often as the cell says; its figures on the same held-out prompts are one line of the
-journal. Cells that are in the journal are not run again. `bench.quality.table` reads it.
+Each cell's student is trained by the product's own stages from a seed's prompts and a teacher as
+good as the cell says; its figures on the same held-out prompts are one line of the journal. Cells
+that are in the journal are not run again. `bench.quality.table` reads it.
 """
 
 import argparse
-import fcntl
 import gc
-import json
 import multiprocessing
 import os
-import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import soda
 from bench.quality.cells import PRESETS, Cell, Job, Preset, jobs_of
-from bench.quality.tasks import Item, make_items, teacher_answer
+from bench.quality.cost import estimate, minutes_left
+from bench.quality.free_form import QUICKSTART, FreeForm, read_free_form
+from bench.quality.items import Source
+from bench.quality.journal import read_journal, write_cell
+from bench.quality.tasks import Tasks
+from soda.student.chat import ChatFormat
 
-__all__ = ["main", "read_journal"]
-
-_WEAK = (0.25, 96)  # the poor teacher's right share, and how many answers it gives
+__all__ = ["main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,157 +40,14 @@ class Run:
     """What a worker is told once."""
 
     preset: Preset
-    model: Path
+    source: Source
+    base: Path
     work: Path
     journal: Path
     deadline: float  # as time.time() gives it
-    setting: str  # preset and student: figures of another one are not these cells'
-
-
-def read_journal(path: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Yield the cells that are done, and their figures; a line cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        yield Cell.from_json(found.pop("cell")), found
-
-
-def _write(journal: Path, cell: Cell, figures: dict[str, Any]) -> None:
-    line = json.dumps({"cell": cell.to_json(), **figures}, separators=(",", ":"))
-    with journal.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"\n{line}\n")  # what a kill cut off stays a line of its own
-
-
-class _Bench:
-    """One job's folder, and the artifacts in it; what is there is not made again."""
-
-    def __init__(self, run: Run, job: Job):
-        self.run, self.job = run, job
-        name = f"{job.seed}-{job.right_share:g}-{job.pairs}-{job.warm_rate:g}"
-        self.folder = run.work / name
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def stage(self, name: str, out: str, config: dict[str, Any], **inputs: Path) -> Path:
-        """Run a stage of the product; return its artifact's folder."""
-        made = soda.run(name, inputs=inputs, config=config, out=self.folder / out)
-        return Path(made.path)
-
-    def items(self, count: int) -> list[Item]:
-        """Return the seed's first training items, none of them among the held-out ones."""
-        held_out = {item.prompt for item in make_items(self.run.preset.held_out, seed=0)}
-        drawn = make_items(count + len(held_out), seed=1000 + self.job.seed)
-        return [item for item in drawn if item.prompt not in held_out][:count]
-
-    def teacher(self, name: str, share: float, count: int) -> tuple[Path, Path]:
-        """Return prompts, and the answers of a teacher that is right so often."""
-        # A right answer stays right when the share grows: one random number an item.
-        draw = random.Random(self.job.seed)
-        lines = [
-            {"prompt": item.prompt, "response": teacher_answer(item, share, draw)}
-            for item in self.items(count)
-        ]
-        file = self.folder / f"{name}.jsonl"
-        text = "".join(json.dumps({**line, "finish_reason": "stop"}) + "\n" for line in lines)
-        file.write_text(text, encoding="utf-8")
-        whole = {"dataset": str(file), "validation_share": 0.0, "test_share": 0.0}
-        prompts = self.stage("prepare-prompts", f"{name}-prompts", whole)
-        answers = {"answers": str(file), "probe": False}
-        return prompts, self.stage("teacher-gen", f"{name}-answers", answers, prompts=prompts)
-
-    def train(self, out: str, data: Path, model: Path, **values: Any) -> Path:
-        """Train without validation rows: to the last step, and stopped by nothing."""
-        config = {
-            "batch_size": self.run.preset.batch,
-            "check_every_steps": 100_000,
-            "health": {"answers": 0, "first_loss": "warn"},
-            "seed": self.job.seed,
-            # Compiling costs each process more than it gives in so short a run.
-            "device": {"compile": False, "micro_batch_tokens": 4096},
-        }
-        return self.stage("train", out, {**config, **values}, data=data, model=model)
-
-    def sft(self, epochs: int) -> Path:
-        """Return the student after so many epochs on the teacher's answers."""
-        _, teacher = self.teacher("teacher", self.job.right_share, self.job.pairs)
-        values = {"method": "sft", "epochs": epochs, "learning_rate": self.job.warm_rate}
-        return self.train(f"sft-{epochs}", teacher, self.run.model, **values)
-
-    def warmed(self) -> Path:
-        """Return q_w."""
-        return self.sft(self.run.preset.warm_epochs)
-
-    def weak(self) -> Path:
-        """Return a student that a poor teacher taught a little: the form, and many errors."""
-        _, teacher = self.teacher("poor", *_WEAK)
-        return self.train("weak", teacher, self.run.model, method="sft", epochs=1)
-
-    def pairs(self, source: str) -> Path:
-        """Return pairs of the teacher's answers and the source's."""
-        prompts, teacher = self.teacher("teacher", self.job.right_share, self.job.pairs)
-        rejects = self._rejects(source, prompts, teacher)
-        return self.stage("pair-build", f"pairs-{source}", {}, teacher=teacher, student=rejects)
-
-    def _rejects(self, source: str, prompts: Path, teacher: Path) -> Path:
-        from bench.quality.measure import answers_of
-        from soda.artifacts.kinds import Model, Prompts, Responses
-        from soda.rows import Response
-        from soda.stages.snapshot import SnapshotConfig
-        from soda.storage import Place
-        from soda.student.chat import ChatFormat
-
-        out = self.folder / f"rejects-{source}"
-        if out.is_dir():
-            return out
-        base = self.run.model
-        folder = {"warmed": self.warmed, "weak": self.weak}.get(source, lambda: base)()
-        rows = list(Prompts.open(prompts).rows())
-        most, seed = self.run.preset.answer_tokens, self.job.seed
-        if source == "moved":
-            texts = self._moved([row.text for row in Responses.open(teacher).rows()])
-            answers = [
-                Response(row, text, "answered") for row, text in zip(rows, texts, strict=True)
-            ]
-        else:
-            drawn = answers_of(folder, [row.messages[-1]["content"] for row in rows], most, seed)
-            answers = [
-                Response(row, one.text, "answered" if one.stopped else "truncated", one.tokens)
-                for row, one in zip(rows, drawn, strict=True)
-            ]
-        inputs = {"prompts": Prompts.open(prompts), "model": Model.open(folder)}
-        if source == "moved":
-            inputs["teacher"] = Responses.open(teacher)
-        config = SnapshotConfig(max_new_tokens=most, seed=seed)
-        with Responses.create(Place.of(out), config=config, inputs=inputs) as writer:
-            for answer in answers:
-                Responses.write(writer, answer)
-            ChatFormat.load(folder).save(writer.path / Responses.TOKENIZER)
-        return out
-
-    def _moved(self, texts: list[str]) -> list[str]:
-        """Return for each prompt the teacher's answer to the next one of the same task."""
-        places: dict[str, list[int]] = {}
-        for place, item in enumerate(self.items(len(texts))):
-            places.setdefault(item.task, []).append(place)
-        found = list(texts)
-        for own in places.values():
-            for place, other in zip(own, own[1:] + own[:1], strict=True):
-                found[place] = texts[other]
-        return found
-
-    def student(self, cell: Cell) -> Path:
-        """Train a cell's student, or return it where it is kept."""
-        if cell.method == "base":
-            return self.run.model
-        if cell.method == "sft":
-            return self.sft(cell.epochs)
-        name = f"dpo-{cell.rejects}-{cell.rate:g}-{cell.beta:g}"
-        values = {"method": "dpo", "epochs": 1, "learning_rate": cell.rate}
-        values["loss"] = {"name": "dpo", "beta": cell.beta}
-        return self.train(name, self.pairs(cell.rejects), self.warmed(), **values)
+    setting: str  # preset, student and prompts: figures of another one are not these cells'
+    estimates: Mapping[Cell, float]  # seconds, of the cells to run
+    processes: int
 
 
 def _prepare(threads: int) -> None:
@@ -218,33 +77,66 @@ def _make_room() -> None:
         torch.cuda.empty_cache()
 
 
+def _machine() -> str:
+    """Say what the figures were measured on."""
+    import torch
+
+    card = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if card else f"{os.cpu_count()} cores"
+    return f"{device}, torch {torch.__version__}, transformers {version('transformers')}"
+
+
 def _run_job(run: Run, job: Job, cells: list[Cell]) -> int:
     """Run a job's cells until the deadline; return how many."""
     from bench.quality.measure import measure
+    from bench.quality.students import Students
 
-    bench, held_out = _Bench(run, job), make_items(run.preset.held_out, seed=0)
+    students = Students(run.preset, job, run.source, run.base, run.work)
+    held_out = run.source.held_out(run.preset.held_out)
     for done, cell in enumerate(cells):
         if time.time() > run.deadline:
             return done
         begin = time.perf_counter()
         _make_room()
-        student = bench.student(cell)
+        student = students.of(cell)
         trained = time.perf_counter()
         figures: dict[str, Any] = measure(student, held_out, run.preset.answer_tokens)
         ended = time.perf_counter()
         figures |= {"train_s": round(trained - begin, 1), "measure_s": round(ended - trained, 1)}
-        _write(run.journal, cell, {"setting": run.setting, **figures})
-        if cell.method == "dpo" or cell.epochs > run.preset.warm_epochs:
+        told = {"setting": run.setting, "of": len(run.preset.cells()), "machine": _machine()}
+        write_cell(run.journal, cell, told | figures)
+        _tell(run, cell)
+        if cell.method == "dpo" or cell.epochs > job.warm_epochs:
             shutil.rmtree(student)  # of the others, DPO begins with the warmed-up one
-    shutil.rmtree(bench.folder)
+    shutil.rmtree(students.folder)
     return len(cells)
 
 
-def _run_all(run: Run, jobs: dict[Job, list[Cell]], processes: int, threads: int) -> None:
-    """Run all jobs, several at once; a job that fails is told of and leaves the others alone."""
+def _tell(run: Run, cell: Cell) -> None:
+    """Say what a cell took and how long the others take, by all that were run so far."""
+    taken = {
+        one: figures["train_s"] + figures["measure_s"]
+        for one, figures in read_journal(run.journal)
+        if figures["setting"] == run.setting and one in run.estimates
+    }
+    left = minutes_left(run.estimates, taken, run.processes)
+    print(
+        f"seed {cell.job.seed}, {cell}: {taken[cell]:.0f} s, estimated {run.estimates[cell]:.0f}; "
+        f"cells left: {len(run.estimates) - len(taken)}, about {left:.0f} minutes",
+        flush=True,
+    )
+
+
+def _run_all(run: Run, threads: int) -> int:
+    """Run all jobs, several at once; a job that fails is told of and leaves the others alone.
+
+    Returns:
+        How many jobs failed.
+    """
     context = multiprocessing.get_context("spawn")
     begin, done, failed = time.time(), 0, 0
-    with ProcessPoolExecutor(processes, context, _prepare, (threads,)) as pool:
+    with ProcessPoolExecutor(run.processes, context, _prepare, (threads,)) as pool:
+        jobs = jobs_of(run.estimates)
         running = {pool.submit(_run_job, run, job, cells): job for job, cells in jobs.items()}
         for future in as_completed(running):
             error = future.exception()
@@ -253,36 +145,93 @@ def _run_all(run: Run, jobs: dict[Job, list[Cell]], processes: int, threads: int
             told = f"failed: {error!r}" if error else f"{future.result()} cells"
             print(f"{time.time() - begin:5.0f} s: {running[future]}: {told}", flush=True)
     print(f"{done} cells in {time.time() - begin:.0f} s, {failed} jobs failed", flush=True)
+    return failed
 
 
-def main() -> None:
-    """Run what the journal lacks."""
+def _within(preset: Preset, source: FreeForm) -> Preset:
+    """Leave out numbers of pairs that a file has too few prompts for, and say so.
+
+    Raises:
+        DataError: there are too few for the job that all axes leave from.
+    """
+    source.training(preset.centre.pairs, preset.centre.seed)
+    wanted = preset.axes.get("pairs", ())
+    fitting = tuple(pairs for pairs in wanted if pairs <= len(source))
+    for pairs in wanted:
+        if pairs not in fitting:
+            print(f"left out: {pairs} pairs; there are {len(source)} prompts to train on")
+    return replace(preset, axes={**preset.axes, "pairs": fitting})
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, required=True)
     parser.add_argument("--model", required=True, help="a source as import-student takes it")
     parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument(
+        "--prompts", type=Path, help="JSONL of prompts and answers; default: the quickstart's"
+    )
     parser.add_argument("--work", type=Path, help="a folder for what is unfinished; it may be lost")
-    parser.add_argument("--seconds", type=float, default=5000, help="no cell begins after these")
+    parser.add_argument("--seconds", type=float, default=2700, help="no cell begins after these")
     parser.add_argument("--processes", type=int, default=1, help="jobs at once, on one device")
     parser.add_argument("--threads", type=int, default=2, help="of each")
-    arguments = parser.parse_args()
+    found = parser.parse_args(words)
+    if found.prompts and PRESETS[found.preset].prompts == "tasks":
+        parser.error(f"--prompts: expected a preset of free-form prompts, found {found.preset}")
+    return found
+
+
+def _plan(arguments: argparse.Namespace, work: Path) -> Run:
+    """Import the student, read the prompts, and see which cells the journal lacks."""
     deadline = time.time() + arguments.seconds
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ.pop("SODA_STORE", None)  # what a cell leaves behind is removed
-    work = arguments.work or Path(tempfile.mkdtemp())
     base = soda.run(
         "import-student", inputs={}, config={"source": arguments.model}, out=work / "base"
     )
     assert isinstance(base, soda.Model)
     preset = PRESETS[arguments.preset]
-    setting = f"{arguments.preset}-{base.weights_digest[:12]}"
-    run = Run(preset, base.path, work, arguments.journal, deadline, setting)
-    arguments.journal.parent.mkdir(parents=True, exist_ok=True)
-    kept = {cell for cell, figures in read_journal(run.journal) if figures["setting"] == setting}
+    setting = f"{arguments.preset} {base.weights_digest[:12]}"
+    source: Source = Tasks()
+    if preset.prompts == "free-form":
+        source = read_free_form(arguments.prompts or QUICKSTART, work / "prompts")
+        preset = _within(preset, source)
+        setting += f" {source.digest[:12]}"
+    found = read_journal(arguments.journal)
+    kept = {cell for cell, figures in found if figures["setting"] == setting}
     missing = [cell for cell in preset.cells() if cell not in kept]
-    print(f"{setting}: {len(kept)} cells are in the journal, {len(missing)} are not", flush=True)
-    _run_all(run, jobs_of(missing), arguments.processes, arguments.threads)
+    estimates = estimate(preset, missing, source, ChatFormat.load(base.path))
+    left = minutes_left(estimates, {}, arguments.processes)
+    print(
+        f"{setting}: {len(kept)} cells are in the journal, {len(missing)} are not; these take "
+        f"about {left:.0f} minutes, if each process has two quiet cores and a student of 135M",
+        flush=True,
+    )
+    return Run(
+        preset,
+        source,
+        base.path,
+        work,
+        arguments.journal,
+        deadline,
+        setting,
+        estimates,
+        arguments.processes,
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the journal lacks; return 1 if a job failed, 2 if nothing could begin."""
+    arguments = _arguments(words)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.pop("SODA_STORE", None)  # what a cell leaves behind is removed
+    arguments.journal.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            run = _plan(arguments, arguments.work or Path(temporary))
+        except soda.SodaError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return int(_run_all(run, arguments.threads) > 0)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

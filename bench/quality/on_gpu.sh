@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # bench/quality on a GPU machine without a network, in the project's root: bash bench/quality/on_gpu.sh [SECONDS] [PRESET]
+# PRESET: gpu, free-gpu or another of cells.py. PROMPTS: a file of prompts and answers for free-gpu, in place of the quickstart's.
 # .gpu has wheels and the first part of the student, .gpu2 the second; only the first time on a machine are they read.
 # Cells go to $OUT/journal.jsonl. Those of build/quality/ (left on this machine) and of .gpu*/journal.jsonl are not run again.
 set -uo pipefail
@@ -27,8 +28,9 @@ mkdir -p "$work"
 df -h "$work" | tail -1
 timeout -s KILL $((limit + 25 - SECONDS)) python3 -m bench.quality.grid --preset "$preset" --model "$model" \
 	--journal "$out/journal.jsonl" --work "$work" --seconds $((limit - SECONDS)) \
-	--processes "$processes" --threads 2 2> "$out/log.txt" > "$out/grid.txt"
-cat "$out/grid.txt"
+	${PROMPTS:+--prompts "$PROMPTS"} --processes "$processes" --threads 2 2> "$out/log.txt" > "$out/grid.txt"
+head -3 "$out/grid.txt"
+tail -20 "$out/grid.txt"
 cp "$out/journal.jsonl" "$kept"
 grep -aE 'Error|memory' "$out/log.txt" | sort | uniq -c | sort -rn | head -5
 timeout 20 python3 -m bench.quality.table "$out/journal.jsonl" > "$out/tables.md"

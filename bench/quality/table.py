@@ -1,4 +1,4 @@
-"""The journal of `bench.quality.grid` as Markdown tables.
+"""The journal of `bench.quality.grid` as Markdown tables, to be pasted into RESULTS.md.
 
     python -m bench.quality.table JOURNAL
 
@@ -8,25 +8,30 @@ interval over both (soda.statistics).
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.measure import table
-from bench.quality.cells import REJECTS, Cell, Job
-from bench.quality.grid import read_journal
+from bench.quality.cells import PRESETS, REJECTS, Cell, Job
+from bench.quality.journal import read_journal
 from soda.statistics.bootstrap import resample
 
 __all__ = ["main"]
 
 Seeds = dict[int, dict[str, Any]]  # figures by seed
 Cells = dict[Cell, Seeds]  # by the cell, its seed set to 0
+# Of an axis its title, how its values are written, and what they are at the centre.
+_AXES: dict[str, tuple[str, str, str]] = {
+    "good_share": ("The teacher", "{:.0%}", "{:.0%} of the teacher's answers good"),
+    "pairs": ("The number of pairs", "{}", "{} pairs"),
+    "warm_rate": ("The warm-up's rate", "{:.0e}", "warm-up at {:.0e}"),
+    "warm_epochs": ("The warm-up's epochs", "{}", "epochs: {}"),
+}
 _METRICS = {"right": (100, "{:.1f}", "{:+.1f}"), "logp": (1, "{:.3f}", "{:+.3f}")}
 _METRICS |= {"rouge_l": (1, "{:.3f}", "{:+.3f}")}
-_HEAD = ["student", "right, %", "beside x4", "log-likelihood", "beside x4", "ROUGE-L", "beside x4"]
-_HEAD += ["tokens", "seeds"]
 
 
 def _by_seed(path: Path, setting: str) -> Cells:
@@ -39,48 +44,36 @@ def _by_seed(path: Path, setting: str) -> Cells:
     return found
 
 
-def _label(cell: Cell) -> str:
-    if cell.method == "base":
-        return "base"
-    if cell.method == "sft":
-        return f"SeqKD x{cell.epochs}"
-    own = "" if cell.rejects == "student" else f", rejects: {cell.rejects}"
-    return f"SODA {cell.rate:.0e}, beta {cell.beta:g}{own}".replace("e-0", "e-")
+def _scores(figures: dict[str, Any], metric: str) -> Any:
+    """Return a figure of every held-out prompt for which there is one."""
+    found = np.array(figures[metric], dtype=float)
+    return found[~np.isnan(found)]
 
 
 def _columns(own: Seeds, other: Seeds) -> list[str]:
     """Return a student's figures, each followed by its difference from another's."""
     found = []
+    seeds = sorted(own.keys() & other.keys()) if own is not other else []
     for name, (scale, plain, signed) in _METRICS.items():
-        found.append(plain.format(scale * np.mean([one[name] for one in own.values()])))
-        seeds = sorted(own.keys() & other.keys())
-        if own is other or not seeds:
+        scores = {seed: scale * _scores(one, name) for seed, one in own.items()}
+        if not len(next(iter(scores.values()))):
+            found += ["", ""]
+            continue
+        found.append(plain.format(np.mean([*scores.values()])))
+        if not seeds:
             found.append("")
             continue
-        rows = [np.subtract(own[seed][name], other[seed][name]) for seed in seeds]
-        change = resample(scale * np.array(rows, dtype=float))
+        rows = [scores[seed] - scale * _scores(other[seed], name) for seed in seeds]
+        change = resample(np.array(rows))
         ends = " to ".join(signed.format(end) for end in (change.low, change.high))
         found.append(f"{signed.format(change.mean)} ({ends})")
     tokens = np.mean([one["tokens"] for one in own.values()])
     return [*found, f"{tokens:.1f}", str(len(own))]
 
 
-def _section(
-    title: str,
-    axis: str,
-    cells: Cells,
-    belongs: Callable[[Cell], bool],
-    value: Callable[[Job], str],
-) -> None:
-    """Print a table of the cells that belong to it, under the value of its axis."""
-    chosen = sorted((cell for cell in cells if belongs(cell)), key=_order)
-    if not chosen:
-        return
-    print(f"\n### {title}\n")
-    rows = []
-    for cell in chosen:
-        rows.append([value(cell.job), _label(cell), *_columns(cells[cell], _equal(cell, cells))])
-    table([axis, *_HEAD], rows)
+def _equal(cell: Cell, cells: Cells) -> Seeds:
+    """Return SeqKD of the same job with as many passes as SODA."""
+    return cells.get(Cell(cell.job, "sft", cell.job.warm_epochs + 1), {})
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
@@ -88,71 +81,111 @@ def _order(cell: Cell) -> tuple[Any, ...]:
     return (*cell.job[1:], cell.method == "dpo", source, cell.beta, cell.rate, cell.epochs)
 
 
-def _equal(cell: Cell, cells: Cells) -> Seeds:
-    """Return SeqKD of the same job with the most epochs: the same number of passes as SODA."""
-    epochs = [other.epochs for other in cells if other.job == cell.job and other.method == "sft"]
-    return cells.get(Cell(cell.job, "sft", max(epochs, default=0)), {})
+def _section(title: str, axis: str, cells: Cells, belongs: Callable[[Cell], bool]) -> None:
+    """Print a table of the cells that belong to it, under the value of its axis."""
+    chosen = sorted(filter(belongs, cells), key=_order)
+    if not chosen:
+        return
+    epochs = {cell.job.warm_epochs + 1 for cell in chosen}
+    beside = f"beside x{epochs.pop()}" if len(epochs) == 1 else "beside equal passes"
+    head = [axis.replace("_", " "), "student", "right, %", beside]
+    head += ["log-likelihood", beside, "ROUGE-L", beside, "tokens", "seeds"]
+    rows = []
+    for cell in chosen:
+        value = _AXES[axis][1].format(getattr(cell.job, axis)).replace("e-0", "e-")
+        rows.append([value, str(cell), *_columns(cells[cell], _equal(cell, cells))])
+    print(f"\n{title}:\n")
+    table(head, rows)
 
 
-def _print(cells: Cells) -> None:
+def _fixed(centre: Job, walked: str = "") -> str:
+    """Say what the jobs of a table have in common."""
+    values = [
+        text.format(getattr(centre, axis)) for axis, (_, _, text) in _AXES.items() if axis != walked
+    ]
+    return ", ".join(values).replace("e-0", "e-")
+
+
+def _sections(preset: str, cells: Cells) -> None:
     """Print every section that has cells."""
-    trained = [cell for cell in cells if cell.method != "base"]
-    # The job that all axes leave from is the one with the most cells.
-    centre = max((cell.job for cell in trained), key=[cell.job for cell in trained].count)
-    many = {(c.rate, c.beta) for c in trained if c.method == "dpo" and c.job != centre}
+    made = PRESETS[preset]
+    centre = made.centre._replace(seed=0)
+    usual = {(rate, made.beta) for rate in made.rates}
 
     def plain(cell: Cell) -> bool:
         """Tell whether a cell is one of those that every job has."""
-        usual = cell.rejects == "student" and (cell.rate, cell.beta) in many
-        return cell.method == "sft" or usual
+        is_usual = cell.rejects == "student" and (cell.rate, cell.beta) in usual
+        return cell.method == "sft" or is_usual
 
-    def walked(axis: str) -> Callable[[Cell], bool]:
-        fixed = [name for name in ("right_share", "pairs", "warm_rate") if name != axis]
+    def walks(axis: str) -> Callable[[Cell], bool]:
+        others = _AXES.keys() - {axis}
         return lambda cell: (
-            plain(cell) and all(getattr(cell.job, name) == getattr(centre, name) for name in fixed)
+            plain(cell) and all(getattr(cell.job, one) == getattr(centre, one) for one in others)
         )
 
-    for cell in cells:
+    axes = [axis for axis in _AXES if made.axes.get(axis)]
+    for axis in axes:
+        _section(f"{_AXES[axis][0]} ({_fixed(centre, axis)})", axis, cells, walks(axis))
+    if made.grid_rates or not axes:
+        _section(
+            f"DPO's rate and beta ({_fixed(centre, 'pairs')})",
+            "pairs",
+            cells,
+            lambda cell: cell.job == centre and cell.rejects in ("", "student"),
+        )
+    if made.rejects:
+        _section(
+            f"Whose answers are rejected ({_fixed(centre, 'pairs')})",
+            "pairs",
+            cells,
+            lambda cell: (
+                cell.job == centre
+                and (
+                    cell.method == "sft" or (cell.rate, cell.beta) == (made.rejects_rate, made.beta)
+                )
+            ),
+        )
+
+
+def _print(path: Path, setting: str) -> None:
+    """Print what was run, and its tables."""
+    preset, student, *prompts = setting.split()
+    made, cells = PRESETS[preset], _by_seed(path, setting)
+    lines = [figures for seeds in cells.values() for figures in seeds.values()]
+    minutes = sum(one["train_s"] + one["measure_s"] for one in lines) / 60
+    machines = "; ".join(dict.fromkeys(one["machine"] for one in lines))
+    among = f", prompts {prompts[0]}" if prompts else ""
+    print(f"\n### {preset}\n")
+    print(
+        f"{len(lines)} of {lines[0]['of']} cells, {minutes:.0f} minutes of one process in all; "
+        f"{machines}; student {student}{among}. Batch {made.batch}, "
+        f"{len(lines[0]['tokens'])} held-out prompts, greedy answers of at most "
+        f"{made.answer_tokens} tokens. "
+        '"beside": paired difference to SeqKD with as many passes as SODA, with a 95 % interval '
+        "over prompts and seeds."
+    )
+    for cell, seeds in cells.items():
         if cell.method == "base":
-            right, _, logp, _, rouge, _, tokens, _ = _columns(cells[cell], {})
+            right, _, logp, _, rouge, _, tokens, _ = _columns(seeds, {})
+            told = f"{right} % right, " if right else ""
             print(
-                f"Base student: {right} % right, log-likelihood {logp}, ROUGE-L {rouge}, ", end=""
+                f"Base student: {told}log-likelihood {logp}, ROUGE-L {rouge}, "
+                f"{tokens} tokens an answer."
             )
-            print(f"{tokens} tokens an answer.")
-    share = "right_share"
-    _section("Gap", "teacher right", cells, walked(share), lambda job: f"{job.right_share:.0%}")
-    _section("Pairs", "pairs", cells, walked("pairs"), lambda job: f"{job.pairs}")
-    rate = "warm_rate"
-    _section("Rate of the warm-up", "rate", cells, walked(rate), lambda job: f"{job.warm_rate:.0e}")
-
-    def here(cell: Cell) -> bool:
-        return cell.job == centre
-
-    def ours(cell: Cell) -> bool:
-        return here(cell) and cell.rejects in ("", "student")
-
-    moved = {(c.rate, c.beta) for c in trained if c.rejects not in ("", "student")}
-
-    def rejects(cell: Cell) -> bool:
-        return here(cell) and (cell.method == "sft" or (cell.rate, cell.beta) in moved)
-
-    _section("Rate and beta of DPO", "pairs", cells, ours, lambda job: f"{job.pairs}")
-    if moved:
-        _section("Whose answers are rejected", "pairs", cells, rejects, lambda job: f"{job.pairs}")
+    _sections(preset, cells)
 
 
 def _settings(path: Path) -> Iterable[str]:
     return dict.fromkeys(figures["setting"] for _, figures in read_journal(path))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the tables of every setting in the journal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("journal", type=Path)
-    path = parser.parse_args().journal
+    path = parser.parse_args(words).journal
     for setting in _settings(path):
-        print(f"\n## {setting}\n")
-        _print(_by_seed(path, setting))
+        _print(path, setting)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Checkable tasks that a 135M student can partly do: any number of prompts from a seed.
 
-The teacher has a dial: it answers right with a given probability, and wrong answers are in the
-same words, so that only what they say tells them apart.
+Wrong answers of the teacher are in the same words as the right ones, so that only what they say
+tells them apart.
 """
 
 import random
@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["TASKS", "Item", "make_items", "teacher_answer"]
+from soda.rows import Message
+
+__all__ = ["TASKS", "TaskItem", "Tasks", "make_items"]
 
 _WORDS = {
     "name": "Anna Ben Carla David Emma Felix Grace Hugo Irene Jonas Karla Leo Mina Noah",
@@ -19,21 +21,28 @@ _WORDS = {
     "thing": "red stone river seven lamp green paper cloud table silver garden small window bread",
 }
 
+_HELD_OUT = 300  # at most, in any table
+
 
 def _some(draw: random.Random, kind: str, count: int = 1) -> list[str]:
     return draw.sample(_WORDS[kind].split(), count)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TaskItem:
     """A prompt, the answer that is looked for, and a right and a wrong sentence of the teacher."""
 
     task: str
     prompt: str
     expected: str
-    right: str
-    wrong: str
+    answer: str
+    poor: str
     others: tuple[str, ...] = ()  # what the prompt offers beside it
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt as a conversation."""
+        return [{"role": "user", "content": self.prompt}]
 
     def holds(self, answer: str) -> bool:
         """Whether an answer comes to what is expected, in these very letters.
@@ -45,7 +54,7 @@ class Item:
         return bool(found) and found[-1] == self.expected
 
 
-def _arithmetic(draw: random.Random) -> Item:
+def _arithmetic(draw: random.Random) -> TaskItem:
     one, other = draw.randint(2, 60), draw.randint(2, 40)
     sign, value = draw.choice([("+", one + other), ("-", one - other)])
     if value < 0:
@@ -55,15 +64,17 @@ def _arithmetic(draw: random.Random) -> Item:
     near = value + draw.choice([-10, -2, -1, 1, 2, 10])
     text = f"{one} {sign} {other}"
     right, wrong = f"{text} is {value}.", f"{text} is {near}."
-    return Item("arithmetic", f"What is {text}?", str(value), right, wrong, (str(one), str(other)))
+    return TaskItem(
+        "arithmetic", f"What is {text}?", str(value), right, wrong, (str(one), str(other))
+    )
 
 
-def _lookup(draw: random.Random) -> Item:
+def _lookup(draw: random.Random) -> TaskItem:
     names, ages = _some(draw, "name", 4), draw.sample(range(10, 90), 4)
     asked, other = draw.sample(range(4), 2)
     told = ", ".join(f"{name} is {age}" for name, age in zip(names, ages, strict=True))
     name = names[asked]
-    return Item(
+    return TaskItem(
         "lookup",
         f"{told}. How old is {name}?",
         str(ages[asked]),
@@ -73,11 +84,11 @@ def _lookup(draw: random.Random) -> Item:
     )
 
 
-def _extract(draw: random.Random) -> Item:
+def _extract(draw: random.Random) -> TaskItem:
     number, (city, other) = draw.randint(1000, 9999), _some(draw, "city", 2)
     day, month = draw.randint(1, 28), _some(draw, "month")[0]
     said = f"Order {number} left {other} on {day} {month} and goes to {city}."
-    return Item(
+    return TaskItem(
         "extract",
         f"{said} Where does the order go to?",
         city,
@@ -87,10 +98,10 @@ def _extract(draw: random.Random) -> Item:
     )
 
 
-def _reorder(draw: random.Random) -> Item:
+def _reorder(draw: random.Random) -> TaskItem:
     words = _some(draw, "thing", 3)
     back, wrong = " ".join(reversed(words)), " ".join([words[2], words[0], words[1]])
-    return Item(
+    return TaskItem(
         "reorder",
         f"Write these words in reverse order: {' '.join(words)}",
         back,
@@ -99,11 +110,11 @@ def _reorder(draw: random.Random) -> Item:
     )
 
 
-def _format(draw: random.Random) -> Item:
+def _format(draw: random.Random) -> TaskItem:
     goods, count = _some(draw, "goods")[0], draw.randint(2, 99)
     city, other = _some(draw, "city", 2)
     expected, wrong = f"{city}; {goods}; {count}", f"{other}; {goods}; {count}"
-    return Item(
+    return TaskItem(
         "format",
         f"Write city, goods and number with semicolons: {count} {goods} were sold in {city}.",
         expected,
@@ -112,12 +123,12 @@ def _format(draw: random.Random) -> Item:
     )
 
 
-def _compare(draw: random.Random) -> Item:
+def _compare(draw: random.Random) -> TaskItem:
     one, other = draw.sample(range(10, 999), 2)
     kind, right = draw.choice([("larger", max), ("smaller", min)])
     expected = right(one, other)
     wrong = one + other - expected
-    return Item(
+    return TaskItem(
         "compare",
         f"Which number is {kind}, {one} or {other}?",
         str(expected),
@@ -127,7 +138,7 @@ def _compare(draw: random.Random) -> Item:
     )
 
 
-TASKS: dict[str, Callable[[random.Random], Item]] = {
+TASKS: dict[str, Callable[[random.Random], TaskItem]] = {
     "arithmetic": _arithmetic,
     "lookup": _lookup,
     "extract": _extract,
@@ -137,10 +148,10 @@ TASKS: dict[str, Callable[[random.Random], Item]] = {
 }
 
 
-def make_items(count: int, seed: int) -> list[Item]:
+def make_items(count: int, seed: int) -> list[TaskItem]:
     """Return so many items with prompts that differ, the tasks in turn."""
     draw = random.Random(seed)
-    found: dict[str, Item] = {}
+    found: dict[str, TaskItem] = {}
     makers = list(TASKS.values())
     while len(found) < count:
         item = makers[len(found) % len(makers)](draw)
@@ -148,6 +159,16 @@ def make_items(count: int, seed: int) -> list[Item]:
     return list(found.values())
 
 
-def teacher_answer(item: Item, right_share: float, draw: random.Random) -> str:
-    """Return the teacher's answer, right with the given probability."""
-    return item.right if draw.random() < right_share else item.wrong
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Items of all tasks in turn."""
+
+    def held_out(self, count: int) -> list[TaskItem]:
+        """Return so many held-out items."""
+        return make_items(count, seed=0)
+
+    def training(self, count: int, seed: int) -> list[TaskItem]:
+        """Return a seed's first items that no table holds out."""
+        held_out = {item.prompt for item in self.held_out(_HELD_OUT)}
+        drawn = make_items(count + len(held_out), seed=1000 + seed)
+        return [item for item in drawn if item.prompt not in held_out][:count]
