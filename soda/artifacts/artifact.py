@@ -69,7 +69,8 @@ class Artifact:
         _bring(place)
         path = place.folder
         if not path.is_dir():
-            raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
+            found = "a file" if path.exists() else "nothing"
+            raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found {found}")
         try:
             manifest = Manifest.read((path / MANIFEST).read_bytes(), path / MANIFEST)
         except FileNotFoundError as error:

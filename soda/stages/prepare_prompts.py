@@ -140,6 +140,8 @@ class _Made:
             DataError: it names the first rows that could not be read.
         """
         name = self._config.dataset
+        if not self._rows:
+            raise DataError(f"{name}: expected prompts, found no rows")
         reasons = "; ".join(f"{place}: {problem}" for problem, place in self._reasons.items())
         if self._failures > self._config.max_failed_share * self._rows:
             raise DataError(
@@ -151,7 +153,7 @@ class _Made:
             dropped = ", ".join(f"{count} {why}" for why, count in self._writer.drops.items())
             raise DataError(
                 f"{name}: expected prompts, found none that can be used; "
-                f"dropped: {dropped or 'none'}" + (f": {reasons}" if reasons else "")
+                f"dropped: {dropped}" + (f": {reasons}" if reasons else "")
             )
         say(
             f"prepare-prompts: {made} prompts of {self._rows} rows, {self._checkable} of them with "

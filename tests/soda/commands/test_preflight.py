@@ -199,7 +199,7 @@ def test_a_student_without_safetensors_fails(recipe, student, tmp_path):
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (None, "expected config.json, found: No such file"),
+        (None, "expected config.json, found no such file"),
         ("{", "expected config.json in JSON"),
         ("[]", "expected an object in config.json"),
         ('{"model_type": "t5"}', "expected a causal language model, found 't5'"),
