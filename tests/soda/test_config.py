@@ -32,6 +32,11 @@ from soda.stages import STAGES
         ("train", {"epochs": -1}, "train.epochs: expected 0 or more, found -1"),
         ("train", {"loss": "gdpo"}, "train.loss: unknown loss 'gdpo'; did you mean 'dpo'?"),
         ("train", {"seed": -1, "epochs": -1}, "and 1 more"),
+        ("train", {"seed": True}, "train.seed: expected a whole number, found 'true'"),
+        ("train", {"sft_weight": False}, "train.sft_weight: expected a number, found 'false'"),
+        ("train", {"seed": 1e30}, "train.seed: expected a whole number, found 1e"),
+        ("import-student", {"sorce": "x"}, "sorce: unknown key; did you mean 'source'?"),
+        ("import-student", {"source": None}, "source: expected text, found nothing"),
         ("import-student", {}, "import-student.source: expected a value, found none"),
         ("register", {"name": "../x"}, "expected letters, digits"),
         (
@@ -115,6 +120,8 @@ def test_configs_are_frozen():
         ("train: [1]", "train: expected a mapping, found"),
         ("- train", "expected a mapping, found ['train']"),
         ("train: {", "expected YAML"),
+        ("train:\n\tseed: 1", "expected YAML, found in line 2, column 1: character '\\t'"),
+        ("a: &a [*a]", "recipe.yaml: expected at most 100000 values, found more"),
     ],
 )
 def test_wrong_recipes_are_refused(tmp_path, text, problem):

@@ -606,6 +606,7 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
         ({"limits": {"concurrency": 0}}, "limits.concurrency: expected 1 or more"),
         ({"limits": {"usd": 5, "speed": 1}}, "unknown key"),
         ({"price": {"input": -1}}, "price.input: expected 0 or more"),
+        ({"sampling": {"max_tokens": float("nan")}}, "sampling: expected values that JSON has"),
         ({"shard": "9/8"}, "shard: expected a shard such as 2/8, found '9/8'"),
         (
             {"base_url": "http://h/v1", "model": "m", "limits": {"usd": 5}},
