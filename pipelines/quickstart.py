@@ -25,9 +25,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "minutes on two CPU cores, and seconds the next time. SODA_TEACHER_BASE_URL and\n"
         "SODA_TEACHER_MODEL put a real teacher in the recorded one's place."
     )
-    command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
+    text = "where everything goes but the registry, runs/registry (default: %(default)s)"
+    command.add_argument("--root", type=Path, default=Path("runs"), metavar="DIR", help=text)
     command.add_argument(
-        "--port", type=int, default=PORT, help="of the recorded teacher (default: %(default)s)"
+        "--port",
+        type=int,
+        default=PORT,
+        metavar="N",
+        help="of the recorded teacher (default: %(default)s); its address is part of its identity",
     )
 
 

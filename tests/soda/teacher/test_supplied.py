@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(DataError, match="found no such file"):
         read(tmp_path / "missing.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(DataError, match="empty.jsonl: expected answers, found none"):
+    with pytest.raises(DataError, match="expected answers, found none"):
         Supplied(tmp_path / "empty.jsonl")
     with pytest.raises(DataError, match="found a folder"):
         read(tmp_path)
