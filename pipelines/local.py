@@ -36,9 +36,27 @@ class PipelineFailed(SodaError):  # noqa: N818 - it says what happened
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda run` takes."""
-    command.add_argument("--recipe", type=Path, required=True)
-    command.add_argument("--pipeline", default="distill", choices=PIPELINES)
-    command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
+    command.description = (
+        "Run a recipe on this machine, each step in a process of its own. The same command\n"
+        "again repeats only what changed, and goes on where a killed run stopped."
+    )
+    command.add_argument(
+        "--recipe", type=Path, required=True, metavar="FILE", help="the recipe, YAML"
+    )
+    command.add_argument(
+        "--pipeline",
+        default="distill",
+        choices=PIPELINES,
+        help="distill: one student; refresh: only if the teacher has changed; compare: variants "
+        "side by side (default: %(default)s)",
+    )
+    command.add_argument(
+        "--root",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where everything goes (default: %(default)s)",
+    )
     command.add_argument(
         "--containers", action="store_true", help="each step in its image, on a Docker engine"
     )

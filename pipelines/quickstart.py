@@ -10,7 +10,7 @@ from pathlib import Path
 from soda.errors import ConfigError
 
 from . import local
-from .recorded_teacher import serve
+from .recorded_teacher import PORT, serve
 
 __all__ = ["add_arguments", "run_command", "teacher"]
 
@@ -25,7 +25,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "minutes on two CPU cores, and seconds the next time. SODA_TEACHER_BASE_URL and\n"
         "SODA_TEACHER_MODEL put a real teacher in the recorded one's place."
     )
-    command.add_argument("--root", type=Path, default=Path("runs"), help="where everything goes")
+    text = "where everything goes but the registry, runs/registry (default: %(default)s)"
+    command.add_argument("--root", type=Path, default=Path("runs"), metavar="DIR", help=text)
+    command.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        metavar="N",
+        help="of the recorded teacher (default: %(default)s); its address is part of its identity",
+    )
 
 
 def run_command(parsed: argparse.Namespace) -> int:
@@ -36,17 +44,17 @@ def run_command(parsed: argparse.Namespace) -> int:
         )
     recipe = _DISTILL / "recipes" / "quickstart.yaml"
     run = argparse.Namespace(recipe=recipe, pipeline="distill", root=parsed.root, containers=False)
-    with teacher():
+    with teacher(parsed.port):
         return local.run_command(run)
 
 
 @contextlib.contextmanager
-def teacher() -> Iterator[None]:
+def teacher(port: int = PORT) -> Iterator[None]:
     """Name the recorded teacher in the environment, unless one is named there."""
     if os.environ.get("SODA_TEACHER_BASE_URL"):
         yield
         return
-    with serve(_DISTILL / "quickstart" / "teacher.jsonl") as (url, model):
+    with serve(_DISTILL / "quickstart" / "teacher.jsonl", port) as (url, model):
         direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
         before = dict(os.environ)
         os.environ |= {"SODA_TEACHER_BASE_URL": url, "SODA_TEACHER_MODEL": model}

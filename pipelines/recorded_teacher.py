@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from soda.endpoint.answer import Answer
-from soda.errors import DataError
-from soda.progress import say
+from soda.errors import ConfigError, DataError
 from soda.storage import file_digest
 from soda.teacher.fingerprint import PROBES
 from soda.teacher.supplied import name_of, read_answers
@@ -35,7 +34,9 @@ def _error(message: str) -> dict[str, Any]:
 def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
     """Serve a file of answers while the block runs; yields base URL and model name.
 
-    If the port is taken, another is used.
+    Raises:
+        ConfigError: the port is taken. On another it would be another teacher, asked again.
+        DataError: the file has no answers.
     """
     answers: dict[str, Answer] = {}
     for _, keys, found in read_answers(path):
@@ -81,9 +82,13 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
 
     try:
         server = _Server(("127.0.0.1", port), Handler)
-    except OSError:
-        server = _Server(("127.0.0.1", 0), Handler)
-        say(f"recorded teacher: port {port} is taken, using {server.server_port}")
+    except (OSError, OverflowError) as error:
+        found = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"quickstart: expected to listen on port {port} as the recorded teacher, found: "
+            f"{found}; stop what listens there, or choose another with soda quickstart --port, and "
+            "keep to it: a teacher is known by its address, so a new one trains everything again"
+        ) from error
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

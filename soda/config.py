@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from soda.errors import ConfigError
+from soda.errors import ConfigError, found_instead
 from soda.escape import shown_value
 from soda.limits import RECIPE_BYTES
-from soda.yaml_values import read_yaml
+from soda.yaml_values import explain_yaml_error, read_yaml
 
 __all__ = [
     "Config",
@@ -28,11 +28,46 @@ __all__ = [
     "values_of",
 ]
 
+# What pydantic's errors expected, in a recipe's words; for others its own words are good.
+_EXPECTED = {
+    "string_type": "text",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"
+    ),
+    "list_type": "a list",
+    **dict.fromkeys(("dict_type", "model_type"), "a mapping"),
+    "greater_than": "more than {gt:.15g}",
+    "greater_than_equal": "{ge:.15g} or more",
+    "less_than": "less than {lt:.15g}",
+    "less_than_equal": "at most {le:.15g}",
+}
+
 
 class Group(BaseModel):
     """Values that belong together: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        """Make text of a number's `true`, which is refused then; pydantic takes it for 1."""
+        return (
+            {
+                key: _found(value) if isinstance(value, bool) and cls._is_number(key) else value
+                for key, value in values.items()
+            }
+            if isinstance(values, dict)
+            else values
+        )
+
+    @classmethod
+    def _is_number(cls, key: str) -> bool:
+        kind = cls.model_fields[key].annotation if key in cls.model_fields else None
+        kinds = {kind, *get_args(kind)}
+        return not kinds.isdisjoint((int, float)) and bool not in kinds
 
 
 class Config(Group):
@@ -79,7 +114,8 @@ class Config(Group):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
-        first, *more = error.errors()
+        # an unknown key first: what else is missing or wrong is often the key that was meant
+        first, *more = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         where = f"{cls.stage()}.{key}" if key else cls.stage()
         also = f" (and {len(more)} more)" if more else ""
@@ -88,14 +124,13 @@ class Config(Group):
                 *path, name = first["loc"]
                 known = {name for group in cls._groups_at(path) for name in group.model_fields}
                 return f"{where}: unknown key; {suggest(str(name), known)}{also}"
-            case "model_type":
-                return f"{where}: expected a mapping, found {shown_value(first['input'])}{also}"
             case "missing":
                 return f"{where}: expected a value, found none{also}"
             case "value_error":
                 return f"{where}: {first['ctx']['error']}{also}"
-        expected = first["msg"].replace("Input should be", "expected").removesuffix(".")
-        return f"{where}: {expected}, found {shown_value(first['input'])}{also}"
+        expected = _EXPECTED.get(first["type"], "").format_map(first.get("ctx", {}))
+        expected = expected or first["msg"].replace("Input should be ", "").removesuffix(".")
+        return f"{where}: expected {expected}, found {_found(first['input'])}{also}"
 
     @classmethod
     def _groups_at(cls, path: Iterable[int | str]) -> list[type[BaseModel]]:
@@ -108,6 +143,13 @@ class Config(Group):
             found = [group for each in inner for group in groups_of(each)]
             groups = named or found or groups  # an index of a list stays where it is
         return groups
+
+
+def _found(value: object) -> str:
+    """Return a value as a message shows it, in YAML's words where they are others than Python's."""
+    words = {None: "nothing", True: "true", False: "false"}
+    is_word = value is None or isinstance(value, bool)
+    return words[value] if is_word else shown_value(value)  # type: ignore[index]
 
 
 def groups_of(annotation: Any) -> list[type[BaseModel]]:
@@ -158,11 +200,13 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
             raise ConfigError(f"{path}: expected at most {RECIPE_BYTES} bytes, found more")
         found = read_yaml(text.decode())
     except OSError as error:
-        raise ConfigError(f"{path}: expected {what}, found {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: expected {what}, found {found_instead(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8, found something else") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {explain_yaml_error(error)}") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: expected a mapping, found {type(found).__name__}")
+        raise ConfigError(f"{path}: expected a mapping, found {_found(found)}")
     return found
 
 

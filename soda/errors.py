@@ -1,6 +1,7 @@
 """Every error soda raises on purpose. The command line prints one as one line and exits with 2."""
 
 import contextlib
+import errno
 import sys
 
 from soda.escape import shown_message
@@ -18,6 +19,7 @@ __all__ = [
     "RegistryError",
     "SodaError",
     "StorageError",
+    "found_instead",
     "refuse",
 ]
 
@@ -68,6 +70,17 @@ class ClusterError(SodaError):
 
 class RegistryError(SodaError):
     """A model registry refused, could not be reached, or holds another model under the version."""
+
+
+def found_instead(error: OSError) -> str:
+    """Return what was found in the place of a file that was to be read, after "found"."""
+    known = {
+        errno.ENOENT: "no such file",
+        errno.EISDIR: "a folder",
+        errno.ENOTDIR: "a file where a folder should be",
+        errno.EACCES: "a file that may not be read",
+    }
+    return known.get(error.errno or 0, f"an error: {error.strerror or error}")
 
 
 def refuse(error: SodaError) -> SystemExit:

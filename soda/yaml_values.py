@@ -7,7 +7,7 @@ import yaml
 
 from soda.limits import RECIPE_NODES
 
-__all__ = ["read_yaml"]
+__all__ = ["explain_yaml_error", "read_yaml"]
 
 _TAG = "tag:yaml.org,2002:"
 # The core schema; PyYAML has that of 1.1, in which `off` is false, 010 is 8, 12:30 is 750, and 1e3
@@ -29,12 +29,14 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != f"{_TAG}merge"]
-        for key in keys:
-            if isinstance(key, str) and keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"found the key '{key}' twice", node.start_mark
-                )
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"found the key '{key.value}' twice", key.start_mark
+                    )
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
     def construct_integer(self, node: Any) -> int:
@@ -68,6 +70,18 @@ def read_yaml(text: str) -> Any:
         raise yaml.YAMLError("expected less depth, found brackets in brackets") from None
     finally:
         loader.dispose()
+
+
+def explain_yaml_error(error: yaml.YAMLError) -> str:
+    """Return what was expected and what was found, and where, on one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        text = " ".join(str(error).split())
+        return text if text.startswith("expected") else f"expected YAML, found {text}"
+    mark, problem = error.problem_mark, (error.problem or "").removeprefix("found ")
+    hint = "; YAML is indented with spaces" if "'\\t'" in problem else ""
+    return (
+        f"expected YAML, found in line {mark.line + 1}, column {mark.column + 1}: {problem}{hint}"
+    )
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:

@@ -51,7 +51,7 @@ class Artifact:
         return self.manifest.digest
 
     @classmethod
-    def open(cls, location: Location, *, verify: bool = False) -> Self:
+    def open(cls, location: Location, *, verify: bool = False, what: str = "") -> Self:
         """Open a finished artifact: the files its manifest names and its logs, and no others.
 
         A file that this user's processes have not read since it was written is compared with its
@@ -60,6 +60,7 @@ class Artifact:
         Args:
             location: its place.
             verify: read every file again, whatever is known of it.
+            what: what was looked for, for messages; else the kind.
 
         Raises:
             ArtifactError: it is missing, unfinished, of another kind or format, or damaged.
@@ -69,7 +70,8 @@ class Artifact:
         _bring(place)
         path = place.folder
         if not path.is_dir():
-            raise ArtifactError(f"{path}: expected a folder with {cls.kind}, found nothing")
+            found = "a file" if path.exists() else "nothing"
+            raise ArtifactError(f"{path}: expected a folder with {what or cls.kind}, found {found}")
         try:
             manifest = Manifest.read((path / MANIFEST).read_bytes(), path / MANIFEST)
         except FileNotFoundError as error:

@@ -216,7 +216,7 @@ def open_any(location: Location) -> Artifact:
     kinds = Artifact.__subclasses__()
     for kind in kinds[:-1]:
         try:
-            return kind.open(location)
+            return kind.open(location, what="an artifact")
         except KindError:
             continue
-    return kinds[-1].open(location)
+    return kinds[-1].open(location, what="an artifact")

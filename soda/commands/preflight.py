@@ -21,6 +21,7 @@ from soda.progress import say
 from soda.recipe import STEPS, Recipe, check_recipe, load_recipe, parse_step
 from soda.run_state import recording
 from soda.stages.import_student import ImportStudentConfig, look_at_source
+from soda.stages.prepare_prompts import PreparePromptsConfig, look_at_dataset
 from soda.stages.register import RegisterConfig
 from soda.stages.teacher_gen import TeacherGenConfig
 from soda.stages.train import TrainConfig
@@ -81,6 +82,9 @@ def preflight(
     found = [_of_recipe(recipe, configs)]
     for name, config in configs.items():
         label = name.partition(":")[1] + name.partition(":")[2]  # of a source of rejects
+        if isinstance(config, PreparePromptsConfig):
+            look = functools.partial(look_at_dataset, config)
+            found.append(_check(f"prompts{label}", look, _FIXES["prompts"]))
         if isinstance(config, TeacherGenConfig):
             look = functools.partial(_teacher, config)
             found.append(_check(f"teacher{label}", look, _FIXES["teacher"]))
@@ -104,6 +108,7 @@ def preflight(
 
 
 _FIXES = {
+    "prompts": "correct prepare-prompts in the recipe",
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
     "processes": "set gpus.count to 1, and train_nodes too",
@@ -143,7 +148,7 @@ def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
         problems += [str(error)] * (not problems)
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
-    return Check("recipe", "ok", f"{len(configs)} steps")
+    return Check("recipe", "ok", f"{len(configs)} step{'s' * (len(configs) != 1)}")
 
 
 def _teacher(config: TeacherGenConfig) -> str:
@@ -316,21 +321,36 @@ def preflight_step(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `soda preflight` takes."""
     parser.description = (
-        "Check teacher, key, student, store and registry of a recipe, and in a cluster GPUs,\n"
-        "quota and permissions: in seconds, and nothing is started. Code 2 if a check fails."
+        "Check prompts, teacher, key, student, store and registry of a recipe, and in a cluster\n"
+        "GPUs, quota and permissions: in seconds, and nothing is started. The exit code is 2 if a\n"
+        "check fails."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--image", action="append", default=[], help="a reference to look up")
-    parser.add_argument("--gpu-type", default="nvidia.com/gpu")
-    parser.add_argument("--gpu-count", type=int, default=1)
-    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument(
+        "--recipe", type=Path, required=True, metavar="FILE", help="the recipe, YAML"
+    )
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="look this image up; may be repeated",
+    )
+    text = "in a cluster: the resource that training asks for (default: %(default)s)"
+    parser.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help=text)
+    text = "of them on each node (default: %(default)s)"
+    parser.add_argument("--gpu-count", type=int, default=1, metavar="N", help=text)
+    text = "that train together (default: %(default)s)"
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help=text)
 
 
 def run_command(parsed: argparse.Namespace) -> int:
     """Print the table; the exit code is 2 if a check failed."""
+    recipe = load_recipe(parsed.recipe)
+    if missing := [step for step in ("prepare-prompts", "import-student") if step not in recipe]:
+        raise ConfigError(f"{parsed.recipe}: expected values for {', '.join(missing)}, found none")
     found = preflight(
-        load_recipe(parsed.recipe),
+        {"teacher-gen": {}, **recipe},
         store=os.environ.get("SODA_STORE", ""),
         images=parsed.image,
         gpus=Gpus(parsed.gpu_type, parsed.gpu_count, parsed.nodes),

@@ -56,6 +56,8 @@ def run_command(parsed: argparse.Namespace) -> int:
 
 def _list(registry: Registry, parsed: argparse.Namespace) -> Iterator[str]:
     names = [parsed.name] if parsed.name else registry.names()
+    if not names:
+        yield "no models are registered here"
     for name in names:
         champion = registry.alias(name, _CHAMPION)
         for version in registry.versions(name):

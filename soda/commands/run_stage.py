@@ -2,8 +2,11 @@
 
 import argparse
 import inspect
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -27,7 +30,8 @@ __all__ = ["add_arguments", "run_command"]
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """Declare what a stage takes: an option for each input artifact, and its values."""
     stage = load_stage(name)
-    parser.description = inspect.getdoc(stage.function)
+    text = (inspect.getdoc(stage.function) or "").replace("Raises:", "It ends with code 2 if:")
+    parser.description = re.sub(r"(?m)^    \w+Error: ", "    ", text)
     parser.epilog = _values(stage.config)
     for key, kinds in stage.inputs.items():
         text = f"artifact: {' or '.join(kind.kind for kind in kinds)}"
@@ -71,12 +75,13 @@ def _lines(config: type[BaseModel], path: str = "") -> Iterator[str]:
     for key, field in values_of(config).items():
         groups = groups_of(field.annotation)
         if not groups:
-            kind = getattr(field.annotation, "__name__", str(field.annotation))
-            kind = str(field.annotation) if "[" in str(field.annotation) else kind
-            default = "required" if field.is_required() else f"default {field.get_default()!r}"
-            yield f"  {path}{key}: {kind.replace('typing.', '')}, {default}"
+            default = "required"
+            if not field.is_required():
+                value = field.get_default(call_default_factory=True)
+                default = f"default {json.dumps(value, ensure_ascii=False)}"
+            yield f"  {path}{key}: {_kind(field.annotation)}, {default}"
         elif len(groups) == 1:
-            yield f"  {path}{key}: a group" + (", default None" if field.default is None else "")
+            yield f"  {path}{key}: a group" + (", default null" if field.default is None else "")
         else:
             names = ", ".join(str(group_name(group)) for group in groups)
             yield f"  {path}{key}: a group by its name, {names}; default {field.default.name}"
@@ -86,6 +91,23 @@ def _lines(config: type[BaseModel], path: str = "") -> Iterator[str]:
             if len(groups) > 1:
                 yield f"  {path}{key}={group_name(group)}: {summary(group)}"
             yield from _lines(group, f"{path}{key}.")
+
+
+def _kind(annotation: Any) -> str:
+    """Return what a value may be, in a recipe's words."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0])
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin is list:
+        return f"list of {_kind(inner[0])}"
+    if origin is dict:
+        return "mapping"
+    if inner:  # a union; null is the default then, or is not told apart
+        return " or ".join(_kind(each) for each in inner if each is not type(None))
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _report(made: Artifact) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from soda.dataset.files import file_rows
@@ -19,12 +20,15 @@ def hub_rows(name: str, revision: str, split: str, columns: Sequence[str]) -> It
         DataError: there is no such dataset or split, or its files are of another form.
         ConfigError: the revision is no commit.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.endswith(FORMATS):
-        raise DataError(f"{name}: expected a dataset file or a hub id, found no such file")
+    is_folder = not revision and Path(name).is_dir()
+    is_file = not {*FORMATS}.isdisjoint(Path(name).suffixes)
+    if is_folder or is_file or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        found = "a folder" if Path(name).is_dir() else "no such file"
+        raise DataError(f"{name}: expected a dataset file or a hub id, found {found}")
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ConfigError(
-            "prepare-prompts.revision: expected the commit of a hub dataset, 40 hex digits, found "
-            f"'{revision}'"
+            f"prepare-prompts.revision: expected the commit of the hub dataset '{name}', 40 hex "
+            f"digits, found '{revision}'"
         )
     return split_rows(name, split, columns, revision=revision)
 

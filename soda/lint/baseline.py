@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .config import known
-from .errors import LintError
+from .errors import LintError, found_instead
 from .findings import Finding
 
 __all__ = ["read_baseline", "write_baseline"]
@@ -23,7 +23,7 @@ def read_baseline(name: str) -> frozenset[tuple[str, ...]]:
         tree = json.loads(Path(name).read_text(encoding="utf-8"))
         return frozenset(tuple(str(each[key]) for key in _FIELDS) for each in tree["findings"])
     except OSError as error:
-        raise LintError(f"{name}: expected a baseline, found {error.strerror}") from error
+        raise LintError(f"{name}: expected a baseline, found {found_instead(error)}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise LintError(f"{name}: expected a file of --write-baseline, found {error!r}") from error
 
@@ -39,4 +39,4 @@ def write_baseline(name: str, findings: Iterable[Finding]) -> None:
     try:
         Path(name).write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
-        raise LintError(f"{name}: cannot be written: {error.strerror}") from error
+        raise LintError(f"{name}: expected to write, found {found_instead(error)}") from error

@@ -1,6 +1,8 @@
 """What lint refuses: a file, an option or a setting that it cannot use."""
 
-__all__ = ["LintError", "NoPipelineError"]
+import errno
+
+__all__ = ["LintError", "NoPipelineError", "found_instead"]
 
 
 class LintError(Exception):
@@ -9,3 +11,9 @@ class LintError(Exception):
 
 class NoPipelineError(LintError):
     """A file is sound, and holds no pipeline."""
+
+
+def found_instead(error: OSError) -> str:
+    """Return what was found in the place of a file, after "found"."""
+    known = {errno.ENOENT: "no such file", errno.EISDIR: "a folder"}
+    return known.get(error.errno or 0, f"an error: {error.strerror}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .errors import LintError
+from .errors import LintError, found_instead
 from .jsontext import read_json
 from .shape import Keys, camel
 from .yamltext import Repeated, read_yaml
@@ -52,7 +52,7 @@ def read(name: str) -> Source:
         text = data.decode("utf-8-sig")
         documents, lines, repeated = _documents(text)
     except OSError as error:
-        raise LintError(f"{shown}: expected a pipeline, found {error.strerror}") from error
+        raise LintError(f"{shown}: expected a pipeline, found {found_instead(error)}") from error
     except ValueError as error:  # of a name with a NUL, and of text that is not UTF-8
         raise LintError(f"{shown}: expected UTF-8 text: {error}") from error
     except yaml.YAMLError as error:

@@ -21,7 +21,7 @@ from soda.rows import Message, Prompt, Split, digest
 from soda.storage import Place
 from soda.storage.packaged import local_file
 
-__all__ = ["PreparePromptsConfig", "prepare_prompts"]
+__all__ = ["PreparePromptsConfig", "look_at_dataset", "prepare_prompts"]
 
 _NAMED = 3  # rows that could not be read
 
@@ -84,6 +84,33 @@ def prepare_prompts(*, config: PreparePromptsConfig, out: Place) -> Prompts:
     return Prompts.open(out)
 
 
+def look_at_dataset(config: PreparePromptsConfig) -> str:
+    """Say what the dataset is, from the first row of a file; a bucket or the hub is not asked.
+
+    Raises:
+        SodaError: it is not there, is of no form that is known, or has no rows.
+    """
+    if Place.of(config.dataset).remote:
+        return f"{config.dataset}: in a bucket, not looked at"
+    path, columns = _local_file(config.dataset), [*_prompt_columns(config), "id", "expected"]
+    if path is None:
+        hub_rows(config.dataset, config.revision, config.dataset_split, columns)
+        return f"{config.dataset}: on the hub at {config.revision[:8]}, not looked at"
+    with path.open("rb") as file:
+        try:
+            first = next(iter(file_rows(file, path.name, columns)), None)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+    if first is None:
+        raise DataError(f"{path}: expected prompts, found no rows")
+    if not first.problem:
+        try:
+            _messages(first.values, config)
+        except ValueError as error:
+            raise DataError(f"{path}: {first.place}: {error}") from error
+    return f"{config.dataset}: a file that can be read"
+
+
 class _Made:
     """The prompts so far, and what must not come twice."""
 
@@ -140,6 +167,8 @@ class _Made:
             DataError: it names the first rows that could not be read.
         """
         name = self._config.dataset
+        if not self._rows:
+            raise DataError(f"{name}: expected prompts, found no rows")
         reasons = "; ".join(f"{place}: {problem}" for problem, place in self._reasons.items())
         if self._failures > self._config.max_failed_share * self._rows:
             raise DataError(
@@ -151,7 +180,7 @@ class _Made:
             dropped = ", ".join(f"{count} {why}" for why, count in self._writer.drops.items())
             raise DataError(
                 f"{name}: expected prompts, found none that can be used; "
-                f"dropped: {dropped or 'none'}" + (f": {reasons}" if reasons else "")
+                f"dropped: {dropped}" + (f": {reasons}" if reasons else "")
             )
         say(
             f"prepare-prompts: {made} prompts of {self._rows} rows, {self._checkable} of them with "

@@ -167,23 +167,26 @@ def _answered(
     """Yield each group's answers by the prompt's id; the engine starts when one is missing."""
     engine: Engine | None = None
     total = sum(map(len, groups.values())) * config.samples
-    bar = progress("snapshot", total=total, unit="answers")
-    for number, names in groups.items():
-        name = f"group-{number:06}.json"
-        data = kept.read(name)
-        if data is None:
-            engine = engine or open_engine()
-            numbers = range(config.samples)
-            drawn = engine(
-                [ids[key] for key in names for _ in numbers],
-                [[config.seed, number, place, n] for place in range(len(names)) for n in numbers],
-                bar.update,
-            )
-            data = kept.write(name, _packed(names, drawn, config.samples))
-        else:
-            bar.update(len(names) * config.samples)
-        yield _unpacked(data)
-    bar.close()
+    with progress("snapshot", total=total, unit="answers") as bar:
+        for number, names in groups.items():
+            name = f"group-{number:06}.json"
+            data = kept.read(name)
+            if data is None:
+                engine = engine or open_engine()
+                numbers = range(config.samples)
+                drawn = engine(
+                    [ids[key] for key in names for _ in numbers],
+                    [
+                        [config.seed, number, place, n]
+                        for place in range(len(names))
+                        for n in numbers
+                    ],
+                    bar.update,
+                )
+                data = kept.write(name, _packed(names, drawn, config.samples))
+            else:
+                bar.update(len(names) * config.samples)
+            yield _unpacked(data)
 
 
 def _packed(names: list[str], drawn: list[Answer], samples: int) -> bytes:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -118,6 +119,10 @@ class TeacherGenConfig(Config):
             raise ValueError(
                 f"expected sampling values, found '{taken[0]}', which soda sets itself"
             )
+        try:
+            json.dumps(sampling, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected values that JSON has, found {sampling}") from None
         return {key: _integral(value) for key, value in sampling.items()}
 
     def pin(self) -> Self:

@@ -173,7 +173,13 @@ class ChatFormat:
                 f"found {after!r}"
             )
         end = after[: len(after) - len(after.lstrip())] + max(ends, key=len)
-        return before.removeprefix(asked), end, after.removeprefix(end)
+        opening = before.removeprefix(asked)
+        if opening.strip() and asked == self._template(question, add_generation_prompt=False):
+            raise ModelError(
+                f"{self.name}: expected a chat template with a generation prompt, found "
+                f"{opening!r} only where there is an answer"
+            )
+        return opening, end, after.removeprefix(end)
 
     @cached_property
     def end_of_turn(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from soda.errors import ModelError
+from soda.errors import ModelError, found_instead
 from soda.limits import MODEL_JSON_BYTES
 
 __all__ = ["check_folder", "parse_json", "read_json", "regular_files"]
@@ -66,7 +66,8 @@ def read_json(path: Path, source: str) -> dict[str, Any]:
             raise ModelError(f"{source}: expected {path.name} of at most 256 MiB, found more")
         return parse_json(path.read_bytes(), path.name, source)
     except OSError as error:
-        raise ModelError(f"{source}: expected {path.name}, found: {error.strerror}") from error
+        found = found_instead(error)
+        raise ModelError(f"{source}: expected {path.name}, found {found}") from error
 
 
 def parse_json(text: bytes, name: str, source: str) -> dict[str, Any]:

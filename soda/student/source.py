@@ -140,6 +140,6 @@ def _check_hub_name(source: str, revision: str) -> None:
         raise ModelError(f"{source}: expected a folder, a file or a hub id, found nothing")
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ConfigError(
-            "import-student.revision: expected the commit of a hub model, 40 hex digits, found "
-            f"'{revision}'"
+            f"import-student.revision: expected the commit of the hub model '{source}', 40 hex "
+            f"digits, found '{revision}'"
         )

@@ -11,7 +11,7 @@ from soda.endpoint.batch_lines import read_batch_line
 from soda.endpoint.disk_map import DiskMap
 from soda.endpoint.envelope import plain_answer, read
 from soda.endpoint.refusals import Where
-from soda.errors import DataError
+from soda.errors import DataError, found_instead
 from soda.rows import Message, Prompt, digest
 
 __all__ = ["Supplied", "Use", "name_of", "read_answers"]
@@ -52,6 +52,8 @@ class Supplied:
                 if len(self._examples) < 1000:
                     self._examples[self.count] = line
                 self.count += 1
+        if path and not self.count:
+            raise DataError(f"{path}: expected answers, found none")
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -114,9 +116,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open(encoding="utf-8-sig") as lines:
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except OSError as error:
-        raise DataError(f"{path}: expected a file of answers, found {error.strerror}") from error
+        found = found_instead(error)
+        raise DataError(f"{path}: expected a file of answers, found {found}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8, found {error}") from error
+        raise DataError(f"{path}: expected text in UTF-8, found something else") from error
 
 
 def _plain_row(row: dict[str, Any]) -> tuple[list[str], Answer]:

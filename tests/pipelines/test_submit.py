@@ -247,7 +247,7 @@ def test_a_login_page_is_no_api(api, run_file, submit, monkeypatch):
         ({"recipe": None}, "run.recipe: expected a value, found none"),
         ({"store": None}, "expected a value for store, found none"),
         ({"nodes": True}, "--nodes: expected --volume"),
-        ({"recipe": "none.yaml"}, "none.yaml: expected a recipe, found No such file"),
+        ({"recipe": "none.yaml"}, "none.yaml: expected a recipe, found no such file"),
         ({"store": "/var/soda"}, "expected gs:// or s3:// as store, found '/var/soda'"),
     ],
 )

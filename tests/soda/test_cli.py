@@ -69,13 +69,13 @@ def test_refusals_are_one_line_and_code_2(capsys, made, tmp_path, monkeypatch, w
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("prepare-prompts: {limit: 3.5}", "prepare-prompts.limit: expected a valid integer"),
-        ("prepare-prompts: {limit: many}", "prepare-prompts.limit: expected a valid integer"),
+        ("prepare-prompts: {limit: 3.5}", "prepare-prompts.limit: expected a whole number"),
+        ("prepare-prompts: {limit: many}", "prepare-prompts.limit: expected a whole number"),
         ("prepare-prompts: {test_shard: 0}", "unknown key; did you mean 'test_share'?"),
         ("prepare_prompts: {}", "unknown step 'prepare_prompts'; did you mean 'prepare-prompts'?"),
         ("prepare-prompts: {", "recipe.yaml: expected YAML"),
         ("prepare-prompts: 7", "recipe.yaml: prepare-prompts: expected a mapping, found 7"),
-        ("", "recipe.yaml: expected a mapping, found NoneType"),
+        ("", "recipe.yaml: expected a mapping, found nothing"),
         ("prepare-prompts: {7: 1}", "prepare-prompts.7: Keys should be strings"),
     ],
 )

@@ -48,7 +48,9 @@ def student(tmp_path_factory):
 
 @pytest.fixture
 def recipe(teacher, student, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "hi"}\n')
     return {
+        "prepare-prompts": {"dataset": str(tmp_path / "prompts.jsonl")},
         "teacher-gen": {"base_url": teacher.url, "model": "big"},
         "import-student": {"source": str(student)},
         "register": {
@@ -82,13 +84,14 @@ def test_where_all_is_well_every_check_says_what_it_found(recipe, teacher, tmp_p
     found = checked(recipe, store=str(tmp_path / "store"))
     assert {name: each.outcome for name, each in found.items()} == {
         "recipe": "ok",
+        "prompts": "ok",
         "teacher": "ok",
         "student": "ok",
         "store": "ok",
         "registry": "ok",
         "cluster": "skipped",
     }
-    assert found["recipe"].found == "3 steps"
+    assert found["recipe"].found == "4 steps"
     assert found["teacher"].found == f"big at {teacher.url}: listed, with a key"
     assert found["student"].found == "llama; 20 tensors"
     refuse_failures(list(found.values()))
@@ -199,7 +202,7 @@ def test_a_student_without_safetensors_fails(recipe, student, tmp_path):
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (None, "expected config.json, found: No such file"),
+        (None, "expected config.json, found no such file"),
         ("{", "expected config.json in JSON"),
         ("[]", "expected an object in config.json"),
         ('{"model_type": "t5"}', "expected a causal language model, found 't5'"),
@@ -240,7 +243,12 @@ def test_a_hub_out_of_reach_fails(tmp_path):
         nobody.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         (tmp_path / "recipe.yaml").write_text(
-            json.dumps({"import-student": {"source": "a/b", "revision": "0" * 40}})
+            json.dumps(
+                {
+                    "prepare-prompts": {"dataset": "a/b", "revision": "0" * 40},
+                    "import-student": {"source": "a/b", "revision": "0" * 40},
+                }
+            )
         )
         done = subprocess.run(
             [sys.executable, "-m", "soda", "preflight", "--recipe", tmp_path / "recipe.yaml"],
@@ -465,6 +473,32 @@ def command(capsys, tmp_path, recipe, *words):
     return done.value.code, captured.out, captured.err
 
 
+@pytest.mark.parametrize(
+    ("text", "values", "outcome", "found"),
+    [
+        ('{"prompt": "hi"}', {}, "ok", "a file that can be read"),
+        ("", {}, "failed", "expected prompts, found no rows"),
+        ('{"text": "hi"}', {}, "failed", "line 1: expected a column"),
+        ('{"prompt": "hi"}', {"dataset": "none.jsonl"}, "failed", "found no such file"),
+        ('{"prompt": "hi"}', {"dataset": "a/b", "revision": "main"}, "failed", "the hub dataset"),
+        ('{"prompt": "hi"}', {"dataset": "s3://b/p.jsonl", "dataset_digest": "0"}, "ok", "bucket"),
+    ],
+)
+def test_the_prompts_are_looked_at(tmp_path, text, values, outcome, found):
+    (tmp_path / "p.jsonl").write_text(text)
+    check = checked({"prepare-prompts": {"dataset": str(tmp_path / "p.jsonl"), **values}})[
+        "prompts"
+    ]
+    assert check.outcome == outcome and found in check.found
+
+
+def test_the_command_names_the_steps_that_a_recipe_lacks(capsys, tmp_path, recipe):
+    del recipe["import-student"]
+    code, out, err = command(capsys, tmp_path, recipe)
+    assert (code, out) == (2, "")
+    assert "recipe.yaml: expected values for import-student, found none" in err
+
+
 def test_the_command_prints_the_table(capsys, tmp_path, recipe, monkeypatch):
     monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
     code, out, err = command(capsys, tmp_path, recipe)
@@ -508,7 +542,7 @@ def test_the_step_writes_its_report(recipe, tmp_path, cluster, capfd, cloud):
     recipe["register"]["registry"] = f"gs://{BUCKET}/registry"
     assert "| ! | GPU nodes |" in step(recipe, tmp_path, f"gs://{BUCKET}/store")
     lines = capfd.readouterr().err.splitlines()
-    assert "preflight: ok: recipe: 3 steps" in lines
+    assert "preflight: ok: recipe: 4 steps" in lines
     assert "preflight:     what to do: the autoscaler has to add them" in lines
 
 

@@ -80,6 +80,12 @@ def test_a_signature_is_checked_and_a_missing_one_is_no_signature(do, tmp_path):
     assert code == 2 and "tiny 1: expected a signature, found none" in line
 
 
+def test_a_registry_without_models_says_so(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["registry", "--registry", str(tmp_path / "none"), "list"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, "no models are registered here\n")
+
+
 def test_what_is_not_there_is_refused_in_one_line(do):
     for words in (
         ("promote", "tiny", 9),

@@ -55,3 +55,8 @@ def test_a_bucket_that_is_not_there_is_refused(audited, capsys):
     assert code == 2 and "did you mean 'contaminated'?" in err
     code, _, err = shown(capsys, audited.path.parent)
     assert code == 2 and err.count("\n") == 1
+
+
+def test_a_folder_that_is_not_there_is_refused_as_an_artifact_of_any_kind(tmp_path, capsys):
+    code, _, err = shown(capsys, tmp_path / "none")
+    assert code == 2 and "none: expected a folder with an artifact, found nothing" in err

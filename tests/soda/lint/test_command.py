@@ -364,7 +364,7 @@ def test_wrong_settings_are_refused_in_one_line(tree, reason, run, spec, tmp_pat
     ("arguments", "reason"),
     [
         ([], "expected a SPEC, found none"),
-        (["none.yaml"], "none.yaml: expected a pipeline, found No such file"),
+        (["none.yaml"], "none.yaml: expected a pipeline, found no such file"),
         (["x", "--select", "no-such"], "--select: expected a rule"),
         (["--explain", "no-such"], "--explain: expected a rule"),
     ],

@@ -402,6 +402,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name, data, problem):
         ({"dataset": "no/such"}, "revision: expected the commit"),
         ({"dataset": "no/such", "revision": "main"}, "revision: expected the commit"),
         ({"dataset": "none.jsonl"}, "expected a dataset file or a hub id"),
+        ({"dataset": "none.jsonl.gz"}, "expected a dataset file or a hub id, found no such file"),
+        ({"dataset": "/tmp"}, "expected a dataset file or a hub id, found a folder"),
         ({"dataset": "DATA", "dataset_digest": "0" * 64}, "expected sha256 000000000000"),
         ({"dataset": "DATA", "prompt_column": "q"}, r"expected a column 'q', found \['prompt'\]"),
         ({"dataset": "DATA", "test_share": 0.5, "validation_share": 0.5}, "below 1"),

@@ -603,9 +603,10 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
         ({}, "expected a teacher, found none: set SODA_TEACHER_BASE_URL"),
         ({"model": "big"}, "expected a teacher"),
         ({"base_url": "http://127.0.0.1:1/v1"}, "expected a teacher"),
-        ({"limits": {"concurrency": 0}}, "limits.concurrency: expected greater than or equal to 1"),
+        ({"limits": {"concurrency": 0}}, "limits.concurrency: expected 1 or more"),
         ({"limits": {"usd": 5, "speed": 1}}, "unknown key"),
-        ({"price": {"input": -1}}, "price.input: expected greater than"),
+        ({"price": {"input": -1}}, "price.input: expected 0 or more"),
+        ({"sampling": {"max_tokens": float("nan")}}, "sampling: expected values that JSON has"),
         ({"shard": "9/8"}, "shard: expected a shard such as 2/8, found '9/8'"),
         (
             {"base_url": "http://h/v1", "model": "m", "limits": {"usd": 5}},

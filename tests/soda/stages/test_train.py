@@ -383,15 +383,15 @@ launch("train", inputs={{"data": {str(made["pairs"].path)!r}, "model":
     [
         ({"sft_epochs": 1}, "train: unknown key 'sft_epochs': the warm-up is a run of its own"),
         ({"method": "gad", "lora": {}}, "expected no lora with gad"),
-        ({"lora": {"rank": 0}}, r"train.lora.rank: expected greater than or equal to 1"),
+        ({"lora": {"rank": 0}}, r"train.lora.rank: expected 1 or more"),
         ({"lora": {"quantized": True}}, "expected a GPU and bitsandbytes"),
         (
             {"health": {"lenght": "stop"}},
             r"train.health.lenght: unknown key; did you mean",
         ),
-        ({"adversarial": {"rollouts": 1}}, r"train.adversarial.rollouts: expected greater than"),
+        ({"adversarial": {"rollouts": 1}}, r"train.adversarial.rollouts: expected 2 or more"),
         ({"method": "seqkd"}, r"train.method: expected 'dpo', 'sft' or 'gad', found 'seqkd'"),
-        ({"seed": -1}, r"train.seed: expected greater than or equal to 0"),
+        ({"seed": -1}, r"train.seed: expected 0 or more"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(made, tmp_path, changes, message):

@@ -10,7 +10,7 @@ from soda.errors import ModelError
 from soda.student.chat import ChatError, ChatFormat
 from soda.student.template import plain_template
 from soda.student.tokenizer import load_tokenizer
-from tests.fakes.student import FORMATS, save_base_model, tokenizer
+from tests.fakes.student import FORMATS, SMOLLM2, save_base_model, tokenizer
 from tests.fakes.tokenizers import FAMILIES, TEMPLATES, of_family
 
 CONVERSATIONS = {
@@ -200,6 +200,10 @@ def test_the_default_system_prompt_is_not_put_in_twice(name):
     ("template", "problem"),
     [
         (None, "expected a chat template, found none"),
+        (
+            SMOLLM2.partition("{% if add_generation_prompt")[0],
+            "expected a chat template with a generation prompt, found '<.im_start.>assistant",
+        ),
         (
             "{% for m in messages %}{{ m['content'] }} {% endfor %}",
             "ends an answer with a special token",

@@ -118,11 +118,14 @@ def test_a_line_that_is_no_answer_is_named(tmp_path, line):
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"id": "a", "response": "é"}'.encode("latin-1"))
-    with pytest.raises(DataError, match="expected UTF-8"):
+    with pytest.raises(DataError, match="expected text in UTF-8"):
         read(tmp_path / "latin.jsonl")
-    with pytest.raises(DataError, match="found No such file"):
+    with pytest.raises(DataError, match="found no such file"):
         read(tmp_path / "missing.jsonl")
-    with pytest.raises(DataError, match="found Is a directory"):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="expected answers, found none"):
+        Supplied(tmp_path / "empty.jsonl")
+    with pytest.raises(DataError, match="found a folder"):
         read(tmp_path)
 
 

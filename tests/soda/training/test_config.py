@@ -26,12 +26,12 @@ def test_how_the_device_is_used_is_no_part_of_the_key():
         ({"lora": {"ranks": 8}}, "train.lora.ranks: unknown key; did you mean 'rank'?"),
         ({"optimizer": {"lr": 1}}, "train.optimizer.lr: unknown key; known: max_grad_norm"),
         ({"device": {"compiled": 1}}, "train.device.compiled: unknown key; did you mean 'compile'"),
-        ({"lora": {"rank": 0}}, "train.lora.rank: expected greater than or equal to 1"),
-        ({"adversarial": {"rollouts": 1}}, "train.adversarial.rollouts: expected greater than"),
-        ({"seed": -1}, "train.seed: expected greater than or equal to 0"),
+        ({"lora": {"rank": 0}}, "train.lora.rank: expected 1 or more"),
+        ({"adversarial": {"rollouts": 1}}, "train.adversarial.rollouts: expected 2 or more"),
+        ({"seed": -1}, "train.seed: expected 0 or more"),
         ({"method": "gad", "lora": {}}, "expected no lora with gad"),
         ({"method": "soda"}, "train.method: expected 'dpo', 'sft' or 'gad', found 'soda'"),
-        ({"checkpoint_minutes": 0}, "train.checkpoint_minutes: expected greater than 0"),
+        ({"checkpoint_minutes": 0}, "train.checkpoint_minutes: expected more than 0"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(values, message):

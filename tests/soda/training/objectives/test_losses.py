@@ -86,7 +86,7 @@ def test_a_recipe_names_a_loss_and_sets_its_own_parameters():
         ({"name": "kto"}, "train.loss: unknown loss 'kto'; known: dpo, dpo_norm, ipo, simpo"),
         ({"name": "simpo", "gama": 1}, "loss.simpo.gama: unknown key; did you mean 'gamma'?"),
         ({"gamma": 1}, "loss.dpo.gamma: unknown key; known: beta, name"),
-        ({"beta": 0}, "loss.dpo.beta: expected greater than 0, found 0"),
+        ({"beta": 0}, "loss.dpo.beta: expected more than 0, found 0"),
     ],
 )
 def test_another_loss_or_parameter_is_refused_in_one_line(loss, message):
