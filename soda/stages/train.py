@@ -137,6 +137,7 @@ def _references(out: Place, setup: "Setup", model: Model, data: Pairs | Response
         "weights": model.weights_digest,
         "data": data.digest,
         "template": setup.chat.template_digest,
+        "device": setup.processes.device.type,  # a GPU computes in bf16, one or several
         "half": setup.processes.half,
         "quantized": lora is not None and lora.quantized,
     }

@@ -122,6 +122,7 @@ def adversarial_phase(
         frozen: a copy of the policy that is not trained; it is brought to where the phase begins.
     """
     settings = setup.config.adversarial
+    [longest] = Example.of("", [], [0] * settings.max_new_tokens).answers  # one for all examples
 
     def begin(start: Start) -> TurnOf:
         _freeze(setup, frozen, begins=start.step == 0)
@@ -130,9 +131,8 @@ def adversarial_phase(
         return Adversary(setup, frozen, discriminator, optimizer, tokens).turn
 
     def largest(example: Example) -> Example:
-        rollout = Example.of("", [], [0] * settings.max_new_tokens).answers
-        answers = (example.answers[0], *rollout * settings.rollouts)
-        return Example(example.id, example.prompt, answers)
+        rollouts = [longest] * settings.rollouts
+        return Example(example.id, example.prompt, (example.answers[0], *rollouts))
 
     return Phase(
         "gad",

@@ -188,16 +188,24 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint; a damaged one is passed over, with a line in the log.
 
+        Of several processes each reads its own share, and all go back where one of them has to.
+
         Raises:
             ModelError: it was saved by another number of processes.
         """
         self.wait()
+        self._processes.wait()  # the main one has moved the last of them to its place
         for found in sorted(self._folder.glob("checkpoint-*"), reverse=True):
             phase, step = (int(part) for part in found.name.split("-")[1:])
+            checkpoint, problem = None, ""
             try:
-                return self._read(Position(phase, step))
+                checkpoint = self._read(Position(phase, step))
             except _DAMAGE as error:
-                say(f"train: {found.name} is damaged ({error}); trying the one before")
+                problem = str(error) or type(error).__name__
+            problems = list(filter(None, self._processes.gather([problem])))
+            if not problems:
+                return checkpoint
+            say(f"train: {found.name} is damaged ({problems[0]}); trying the one before")
         return None
 
     def read(self, position: Position) -> Checkpoint:

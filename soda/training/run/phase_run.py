@@ -210,7 +210,8 @@ class PhaseRun:
         chosen_by, problem = "last step", self._problem
         if problem:
             good = self.checkpoints.latest()
-            if good is None:  # not even the start was good: the policy is as it came
+            if good is None or good.position.phase < self.number:  # all is as it came
+                self._restore_float32()
                 problem = f"{problem}; nothing was trained"
                 return Ending(0, self._steps, "health", problem=problem)
             self._put(good)
@@ -221,14 +222,17 @@ class PhaseRun:
             if best != self._done:
                 self._put(self.checkpoints.read(best))
         self.checkpoints.wait()
-        for name, optimizer in self._optimizers.items():
-            restore_float32(self.phase.modules[name], optimizer)
+        self._restore_float32()
         check = self.metrics.checks(self.number).get(self._done)
         logp = check.chosen_logp if check else None
         ending = Ending(self._done.step, self._steps, chosen_by, logp, problem)
         if self.phase.keeps_best:
             say(f"train: {_chosen(ending)}")
         return ending
+
+    def _restore_float32(self) -> None:
+        for name, optimizer in self._optimizers.items():
+            restore_float32(self.phase.modules[name], optimizer)
 
     def _put(self, checkpoint: Checkpoint) -> None:
         checkpoint.restore(self.phase.modules, self._optimizers)

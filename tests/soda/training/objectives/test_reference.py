@@ -84,11 +84,9 @@ def test_no_pairs_are_no_work():
     Reference.compute(None, [], Processes(), 1000)
 
 
-def test_examples_have_any_number_of_answers_and_are_counted(policy, expected):
+def test_examples_have_any_number_of_answers(policy, expected):
     three = Example("three", PAIRS[0].prompt, (*PAIRS[0].answers, PAIRS[0].answers[0]))
-    counted = []
-    found = dict(logps_of_answers(policy, [three, *PAIRS[1:]], Processes(), 40, counted.append))
+    found = dict(logps_of_answers(policy, [three, *PAIRS[1:]], Processes(), 40))
     assert found.keys() == {"three", *(pair.id for pair in PAIRS[1:])}
     assert found["three"] == pytest.approx([*expected[0].tolist(), float(expected[0, 0])], abs=1e-4)
     assert found["long prompt"] == pytest.approx(expected[2].tolist(), abs=1e-4)
-    assert sum(counted) == len(PAIRS)

@@ -170,6 +170,23 @@ def test_a_damaged_one_is_passed_over_and_it_is_said(saved, tmp_path, capsys, na
     assert saved.checkpoints.latest().position == Position(0, 2)
 
 
+class OneOfTwo(Processes):
+    """A process beside another whose own share of the newest checkpoint is damaged."""
+
+    others = ("its share is cut off",)
+
+    def gather(self, found):
+        problems, self.others = self.others, ()
+        return [*found, *problems]
+
+
+def test_all_processes_go_back_where_the_share_of_one_is_damaged(saved, tmp_path, capsys):
+    found = Checkpoints(tmp_path / "work", OneOfTwo(), saved.pushed.append).latest()
+    assert found.position == Position(0, 1)
+    error = capsys.readouterr().err
+    assert "train: checkpoint-0-0000002 is damaged (its share is cut off)" in error
+
+
 def test_where_all_are_damaged_the_run_begins_anew(saved, tmp_path, capsys):
     for step in (1, 2):
         remove(tmp_path / "work" / Position(0, step).name / "checkpoint.json")

@@ -6,7 +6,9 @@ import torch
 from soda.artifacts.intermediate import Intermediate
 from soda.storage import Place
 from soda.training.model.examples import Example
+from soda.training.model.processes import Processes
 from soda.training.objectives.preference import preference_phase
+from soda.training.objectives.reference import Reference
 from soda.training.objectives.sft import sft_phase
 from soda.training.run.checkpoint import Checkpoints
 from soda.training.run.metrics import Metrics
@@ -24,7 +26,7 @@ WARN = {"health": {**VALUES["health"], "chosen_reward": "warn"}}
 class Run:
     """A preference phase on tiny pairs; or another one, made of its setup."""
 
-    def __init__(self, folder, *, validation=tuple(PAIRS[:3]), phase=None, **changes):
+    def __init__(self, folder, *, validation=tuple(PAIRS[:3]), phase=None, number=0, **changes):
         changes = {"learning_rate": 1e-4, "epochs": 1, **VALUES, **changes}
         self.setup = setup = setup_of(folder / "work", validation=validation, **changes)
         self.checkpoints = Checkpoints(folder / "work", setup.processes, lambda now: None)
@@ -35,7 +37,7 @@ class Run:
         rate, epochs, _ = setup.config.schedule
         phase = (phase or preference_phase)(setup, rate, epochs)
         self.minutes = 0.0
-        self.run = PhaseRun(setup, phase, 0, self.checkpoints, self.metrics, 100, self.clock)
+        self.run = PhaseRun(setup, phase, number, self.checkpoints, self.metrics, 100, self.clock)
         self.kept = Intermediate(Place.of(folder / "references"))
         self.saved = []
         self.checkpoints.save = self.noting(self.checkpoints.save)
@@ -151,6 +153,27 @@ def test_what_is_wrong_from_the_start_trains_nothing(tmp_path):
     before = run.weights()
     assert run.run.run().problem.endswith("; nothing was trained")
     assert same(before, run.weights())
+
+
+def test_what_was_not_trained_has_lost_no_bits_to_bf16(tmp_path, monkeypatch):
+    monkeypatch.setattr(Processes, "half", True)  # as on one GPU
+    run = Run(tmp_path, loss={"beta": 10.0})
+    before = run.weights()
+    run.run.begin(None, run.kept)
+    run.run._reference = Reference({pair.id: [0.0, 0.0] for pair in PAIRS})  # another model's
+    assert run.run.run().problem.endswith("; nothing was trained")
+    assert same(before, run.weights())
+
+
+def test_a_later_phase_that_begins_badly_does_not_go_back_to_the_one_before(tmp_path):
+    Run(tmp_path, phase=best_sft).go()
+    run = Run(tmp_path, number=1, phase=best_sft)
+    run.latest = None
+    with torch.no_grad():
+        run.setup.policy.model.get_input_embeddings().weight.fill_(torch.nan)
+    ending = run.go()
+    assert (ending.step, ending.chosen_by) == (0, "health")
+    assert ending.problem.endswith("; nothing was trained")
 
 
 def test_a_check_that_sigterm_cut_short_is_made_by_the_next_run(tmp_path):
