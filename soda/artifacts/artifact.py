@@ -273,7 +273,7 @@ def _unfinished(place: Place) -> Iterator[UnfinishedWork | None]:
 
 def _place_in_store(out: Place, stage: str, key: str) -> Place | None:
     """Return where a shared store keeps a finished artifact; there is none without SODA_STORE."""
-    if "SODA_STORE" not in os.environ:
+    if not os.environ.get("SODA_STORE"):
         return None
     return out.store() / name_in_store(stage, key)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from soda.errors import MissingObject, StorageError
-from soda.storage.digests import file_digest
+from soda.storage.digests import known_digest
 from soda.storage.files import explain_os_errors, write_atomically
 from soda.storage.parts import arriving
 from soda.storage.store import Entry, Version, checked, is_temporary
@@ -65,7 +65,7 @@ class FolderStore:
             name = f"{folder}{slash}{below}"
             if name.startswith(prefix) and path.name != _LOCK and not is_temporary(name):
                 with contextlib.suppress(FileNotFoundError):  # deleted since
-                    yield Entry(name, path.stat().st_size, file_digest(path))
+                    yield Entry(name, path.stat().st_size, known_digest(path))
 
     def read_part(self, name: str, start: int, length: int) -> bytes:
         """Return so many bytes of a file from a place in it; fewer, where it ends before."""

@@ -19,7 +19,7 @@ from soda.storage.gcs import GcsStore
 from soda.storage.s3 import S3Store
 from soda.storage.scratch import scratch
 from soda.storage.store import Store, checked
-from soda.storage.tree import remove_tree
+from soda.storage.tree import files_in, remove_tree
 
 __all__ = ["BUCKETS", "Location", "Place"]
 
@@ -115,7 +115,8 @@ class Place:
     def fetch(self) -> Path:
         """Return a path on this machine with the file or folder that lies here.
 
-        What was fetched before is fetched again only if it is another version by now.
+        What was fetched before is fetched again only if it is another version by now, and removed
+        if it is gone.
 
         Raises:
             StorageError: nothing lies here in object storage, it cannot be reached, or here is a
@@ -130,10 +131,15 @@ class Place:
         if not found:
             raise StorageError(f"{self}: expected a file or folder, found nothing there")
         target = self.folder.parent / ".fetched"
+        names = {entry.name for entry in found}
+        for old, path in files_in(target / name).items():
+            if f"{name}/{old}" not in names:
+                path.unlink()
         for entry in found:
+            path = target / entry.name
             mark = target / ".versions" / entry.name / re.sub(r"[^\w.-]", "", entry.version)
-            if not mark.exists():
-                store.download(entry.name, target / entry.name, lambda count: None)
+            if not (mark.exists() and path.is_file()):
+                store.download(entry.name, path, lambda count: None)
                 remove_tree(mark.parent)
                 write_atomically(mark, b"")
         return target / name

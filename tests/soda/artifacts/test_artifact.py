@@ -161,6 +161,13 @@ def test_a_link_that_a_stage_leaves_is_no_artifact(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_soda_store_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("SODA_STORE", "")
+    make(tmp_path / "one")
+    assert Prompts.reuse(tmp_path / "other", config=ThingConfig(), inputs={}) is None
+    assert not (tmp_path / ".soda" / "artifacts").exists()
+
+
 def test_an_artifact_under_the_right_name_with_another_key_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("SODA_STORE", str(tmp_path / "store"))
     theirs = make(tmp_path / "theirs", value=1)

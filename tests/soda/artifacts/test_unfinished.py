@@ -51,6 +51,19 @@ def test_another_machine_goes_on_from_the_last_snapshot(machine, store):
     assert list(store.list()) == []
 
 
+def test_equal_files_come_back_as_files_of_their_own(machine):
+    here, mine = machine("here")
+    for name in ("a", "b", "sub/c"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text("same")
+    mine.push()
+    there, theirs = machine("there")
+    theirs.pull()
+    with (there / "a").open("a") as file:
+        file.write(" no more")
+    assert contents(there) == {"a": "same no more", "b": "same", "sub/c": "same"}
+
+
 def test_the_machine_that_pushed_last_keeps_what_it_did_since(machine):
     here, mine = machine("here")
     (here / "a").write_text("1")

@@ -83,6 +83,11 @@ def test_a_file_or_folder_is_fetched_and_again_when_it_changed(store, place):
     store.write("data/rows.jsonl", b"[]")
     assert (Place.of(f"{place}/data/").fetch() / "rows.jsonl").read_bytes() == b"[]"
     assert (folder / "rows.jsonl.bak").read_bytes() == b"kept"
+    (folder / "rows.jsonl.bak").unlink()  # as what tidies up temporary folders does
+    store.delete("data/model/config.json")
+    Place.of(f"{place}/data").fetch()
+    files = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"rows.jsonl": b"[]", "rows.jsonl.bak": b"old"}
 
 
 @pytest.mark.parametrize("place", ["gs", "s3"], indirect=True)
