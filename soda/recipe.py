@@ -13,9 +13,9 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from soda.config import Config, read_mapping, suggest
 from soda.errors import ConfigError
@@ -52,12 +52,21 @@ _OF_METHOD = ("learning_rate", "epochs", "batch_size", "loss", "sft_weight")
 Recipe = Mapping[str, Any]
 
 
+def _checked_name(name: str) -> str:
+    if not name or set(name) & {'"', "\\"}:  # KFP's driver picks a step's values by its name
+        raise ValueError(f"expected a name without quotes and backslashes, found {name!r}")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_checked_name)]
+
+
 class _Around(Config):
     """What a recipe says beside its steps."""
 
     rejects: list[dict[str, Any]] = Field([], description="whose answers are rejected")
     rounds: int = Field(1, ge=1, le=10)
-    variants: dict[str, dict[str, Any]] = Field({}, description="by name, values over the recipe")
+    variants: dict[_Name, dict[str, Any]] = Field({}, description="by name, values over the recipe")
     seeds: list[int] = Field([0], min_length=1)
 
     @classmethod

@@ -13,6 +13,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "teacher_missing",
         "teacher_failed",
         "teacher_empty",
+        "student_missing",
         "student_failed",
         "student_empty",
         "student_refused",

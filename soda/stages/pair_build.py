@@ -37,8 +37,8 @@ def pair_build(
     Answers from elsewhere come from choose-rejects, with the student's tokenizer.
 
     A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
-    refused or failed on the teacher's side, empty or failed on the student's, both answers the
-    same but for case and white space, or a prompt or answer too long. A student's truncated answer
+    refused or failed on the teacher's side, missing, empty or failed on the student's, both answers
+    the same but for case and white space, or a prompt or answer too long. A student's truncated answer
     is kept, without an end of turn. Where the snapshot drew several answers, the first that makes a
     pair is taken, and the reason for a drop is the first answer's.
     """
@@ -55,18 +55,23 @@ def pair_build(
             spares.setdefault(spare.prompt.id, []).append(spare)
         sources: Counter[str] = Counter()
         for first in student.rows():
-            theirs = answers.get(first.prompt.id)
-            drawn = [first, *spares.get(first.prompt.id, [])]
-            found = [_why_not(theirs, mine, chat, config) for mine in drawn]
-            if theirs is not None and None in found:
-                pair = _pair(theirs, drawn[found.index(None)])
+            theirs = answers.pop(first.prompt.id, None)
+            reasons = []
+            for mine in [first, *spares.get(first.prompt.id, [])]:
+                reasons.append(_why_not(theirs, mine, chat, config))
+                if reasons[-1] is None:
+                    break
+            if theirs is not None and reasons[-1] is None:
+                pair = _pair(theirs, mine)
                 pairs.write(f"{pair.split}.jsonl", pair.to_json())
                 content.update(canonical(pair.to_json()))
                 sources[pair.rejected_source] += 1
-            elif found[0] is not None:
-                pairs.drop(first.prompt.id, *found[0])
+            elif reasons[0] is not None:
+                pairs.drop(first.prompt.id, *reasons[0])
             bar.update()
         bar.close()
+        for prompt in answers:
+            pairs.drop(prompt, "student_missing")
         if not pairs.rows["train.jsonl"]:
             dropped = ", ".join(f"{count} {reason}" for reason, count in pairs.drops.items())
             raise DataError(

@@ -3,7 +3,7 @@
 import pytest
 
 from soda.errors import ConfigError
-from soda.recipe import STEPS, load_recipe, parse_step
+from soda.recipe import STEPS, load_recipe, parse_step, variants_of
 
 
 def test_the_warm_up_is_a_training_before_the_training():
@@ -29,3 +29,9 @@ def test_a_refusal_names_the_step(tmp_path):
     (tmp_path / "recipe.yaml").write_text("warmup: {}\n")
     with pytest.raises(ConfigError, match="'warmup'; did you mean 'warm-up'"):
         load_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("name", ['"quoted"', "back\\slash", ""])
+def test_a_variant_is_called_by_what_kubeflow_s_driver_can_find(name):
+    with pytest.raises(ConfigError, match=r"recipe\.variants.*: expected a name without quotes"):
+        variants_of({"variants": {name: {}}})
