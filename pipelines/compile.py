@@ -16,7 +16,7 @@ from soda.errors import ConfigError
 from soda.recipe import load_recipe
 from soda.storage import BUCKETS, Place
 
-from .distill.graph import Shards, Step, make_graph
+from .distill.graph import Shards, make_graph
 from .distill.pipelines import PIPELINES, Fixed, build
 from .form import fold
 from .placement import Secrets
@@ -26,7 +26,6 @@ __all__ = [
     "Compiled",
     "add_arguments",
     "compile_pipeline",
-    "read_recipe",
     "run_command",
 ]
 
@@ -95,19 +94,6 @@ def run_command(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def read_recipe(path: Path, pipeline: str = "distill") -> dict[str, Any]:
-    """Read a recipe as the parameter `recipe`: every step's values, checked and pinned.
-
-    Raises:
-        ConfigError: the recipe is wrong; nothing was started.
-    """
-    return _values(make_graph(load_recipe(path), pipeline))
-
-
-def _values(graph: list[Step]) -> dict[str, Any]:
-    return {step.key: dict(step.values) for step in graph}
-
-
 def compile_pipeline(
     name: str,
     recipe: Mapping[str, Any],
@@ -141,7 +127,7 @@ def compile_pipeline(
     if min(shards.teacher, shards.snapshot) < 1:
         raise ConfigError(f"shards: expected 1 or more, found {shards}")
     graph = make_graph(recipe, name, shards)
-    values = _values(graph)
+    values = {step.key: dict(step.values) for step in graph}
     _refuse_what_kubeflow_does({"recipe": values, **defaults})
     spec, platform = _compile(build(name, graph, fixed, defaults))
     fold(spec, values)

@@ -59,7 +59,7 @@ def declare(config: RunConfig, prepared: PreparedRun | None, path: Path) -> dict
     Raises:
         ConfigError: the recipe is not in the same folder, outside of which kustomize reads nothing.
     """
-    recipe = config.recipe or ""
+    recipe = config.recipe
     if Path(recipe).name != recipe:
         raise ConfigError(f"{path}: recipe: expected a file in the same folder, found '{recipe}'")
     names = ["run.yaml" if path.name == "run.yaml" else f"run.yaml={path.name}", recipe]
@@ -72,7 +72,7 @@ def declare(config: RunConfig, prepared: PreparedRun | None, path: Path) -> dict
             {
                 "name": "soda-refresh",
                 "behavior": "replace",
-                "files": [name for name in names if name],
+                "files": names,
                 "literals": [f"SODA_CPU_IMAGE={images.CPU}", f"SODA_GPU_IMAGE={images.GPU}"],
                 "options": {"disableNameSuffixHash": True},
             }

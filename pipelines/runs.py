@@ -40,7 +40,7 @@ class PipelineRunConfig(Config):
     """What a run and a schedule have in common: a pipeline and its arguments."""
 
     pipeline: str = Field(description="which pipeline")
-    recipe: str = Field(description="a recipe, relative to the file")
+    recipe: str = Field(min_length=1, description="a recipe, relative to the file")
     parameters: dict[str, Any] = Field({}, description="the pipeline's other parameters")
     store: str = Field("", description="where answers, checkpoints and artifacts lie")
     volume: bool = Field(False, description="the store is a folder on a volume, not gs:// or s3://")

@@ -119,7 +119,7 @@ def restarting(run: Callable[[int], int], kills: Callable[[], int | None] = memo
         code = run(halvings)
         if not code:
             return
-        if code <= 128 or code in (_INTERRUPTED, _TERMINATED):
+        if code - 128 not in list(Signals) or code in (_INTERRUPTED, _TERMINATED):
             raise SystemExit(code)
         after = kills()
         for_memory = code == _KILLED and (after is None or before != after)

@@ -17,9 +17,11 @@ import yaml
 import soda
 from soda.cli import TOOLS
 from soda.commands import run_stage
+from soda.recipe import load_recipe
 from soda.stages import STAGES
 from soda_components import images
-from soda_pipelines.compile import PIPELINES, add_arguments, compile_pipeline, read_recipe
+from soda_pipelines.compile import PIPELINES, add_arguments, compile_pipeline
+from soda_pipelines.distill.graph import make_graph
 from soda_pipelines.distill.pipelines import Fixed
 from soda_pipelines.runs import prepare_run
 from soda_pipelines.schedule import ScheduleConfig, SchedulesConfig, read_schedules
@@ -179,7 +181,7 @@ def test_every_recipe_in_an_example_is_one_that_compile_takes(page, tmp_path):
         if text.startswith("prepare-prompts:"):
             path = tmp_path / f"recipe-{number}.yaml"
             path.write_text(text)
-            assert read_recipe(path)["register"]["name"]
+            assert make_graph(load_recipe(path), "distill")
 
 
 def test_the_example_of_schedules_is_one_that_schedule_takes():

@@ -89,9 +89,9 @@ def test_a_pipeline_compiles_and_is_linted_outside_of_the_repository(run):
 
 def test_the_quickstarts_recipe_and_prompts_are_there(run):
     code = (
-        "from pathlib import Path; import soda_pipelines; from soda_pipelines.compile import *; "
+        "from pathlib import Path; import soda_pipelines; from soda.recipe import *; "
         "recipe = Path(soda_pipelines.__file__).parent / 'distill/recipes/quickstart.yaml'; "
-        "print(read_recipe(recipe)['prepare-prompts']['dataset_digest'])"
+        "print(parse_step(load_recipe(recipe), 'prepare-prompts').dataset_digest)"
     )
     assert len(run("python", "-P", "-c", code).strip()) == 64
 

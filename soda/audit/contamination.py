@@ -5,7 +5,7 @@ import hashlib
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,17 +80,6 @@ class HeldOut:
                 if len(hits):
                     return Match(self.ids[int(places[at[hits[0]]])], "n-gram")
         return None
-
-    def scan(self, prompts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Match]]:
-        """Return the id of each contaminated prompt and what was found in it.
-
-        Args:
-            prompts: id and text of each; they are read once, and not kept.
-        """
-        for name, text in prompts:
-            match = self.find(text)
-            if match is not None:
-                yield name, match
 
 
 def measure_recall(

@@ -1,7 +1,7 @@
 """Make a report's page of artifacts alone: figures, lineage, time and cost by step."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def make_page(artifacts: Sequence[Artifact]) -> str:
 def _ordered(artifacts: Sequence[Artifact]) -> tuple[Report, list[Artifact]]:
     """Return the report, and what it was made of in an order in which each follows its inputs."""
     reports = [each for each in artifacts if isinstance(each, Report)]
-    used = {digest for each in reports for digest in _inputs(each)}
+    used = {digest for each in reports for digest in each.manifest.inputs.values()}
     last = [each for each in reports if each.digest not in used]
     if len(last) != 1:
         raise ArtifactError(f"report: expected one report, found {len(last)}")
@@ -66,7 +66,7 @@ def _ordered(artifacts: Sequence[Artifact]) -> tuple[Report, list[Artifact]]:
     order: list[Artifact] = []
 
     def visit(each: Artifact) -> None:
-        for digest in _inputs(each):
+        for digest in each.manifest.inputs.values():
             if digest in known:
                 visit(known[digest])
         if each not in order:
@@ -79,23 +79,14 @@ def _ordered(artifacts: Sequence[Artifact]) -> tuple[Report, list[Artifact]]:
     return last[0], order[:-1]
 
 
-def _inputs(made: Artifact) -> Iterable[str]:
-    for found in made.manifest.inputs.values():
-        yield from [found] if isinstance(found, str) else found
-
-
 def _step(made: Artifact) -> dict[str, Any]:
     account = made.manifest.account
     bill = account.get("judge", account)
-    inputs = {
-        name: found if isinstance(found, str) else ", ".join(found)
-        for name, found in made.manifest.inputs.items()
-    }
     return {
         "stage": made.manifest.stage,
         "soda": made.manifest.soda,
         "digest": made.digest,
-        "inputs": inputs,
+        "inputs": made.manifest.inputs,
         "seconds": account.get("seconds"),
         "usd": bill.get("usd"),
     }

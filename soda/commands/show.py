@@ -43,7 +43,7 @@ def _summary(made: Artifact) -> Iterator[str]:
     by = f"{manifest.stage} of soda {manifest.soda}"
     yield f"{made.path}: {made.kind} {made.digest[:12]}, made by {by}"
     for name, digest in manifest.inputs.items():
-        yield f"  from {name}: {digest if isinstance(digest, str) else ', '.join(digest)}"
+        yield f"  from {name}: {digest}"
     for name, count in manifest.rows.items():
         yield f"  {count:>8} rows in {name}"
     if not isinstance(made, Pairs):

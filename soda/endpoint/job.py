@@ -110,22 +110,39 @@ class Job:
         Raises:
             EndpointError: with it too many rows have no answer.
         """
+        kept = self._kept(request)
+        if kept is not None and (
+            not (kept.worked and self._rules.strict) or self._rules.check(kept) is None
+        ):
+            return kept
+        if (later := self._read_later(request)) is not None:
+            return later
+        return None if kept is None else self.answer(request.again())
+
+    def _kept(self, request: Request) -> Answer | None:
+        """Return how a request ended under its own key, whether the answer is wanted or not.
+
+        Raises:
+            EndpointError: see `answer`.
+        """
         received = self.journal.get(request.key)
-        end = read(received, self._where) if received is not None else None
-        if isinstance(end, Answer):
-            if not self._rules.strict or self._rules.check(end) is None:
-                if not end.worked:
-                    self._fail(request, str(end.detail))
-                return end
-        elif end is not None:
-            self._fail(request, str(end))
+        if received is None:
+            return None
+        end = read(received, self._where)
+        if not isinstance(end, Answer):
             outcome: Outcome = "refused" if isinstance(end, Refused) else "failed"
-            return Answer("", outcome, str(end), worked=False)
+            end = Answer("", outcome, str(end), worked=False)
+        if not end.worked:
+            self._fail(request, str(end.detail))
+        return end
+
+    def _read_later(self, request: Request) -> Answer | None:
+        """Return an answer that an earlier version could not read."""
         for received in self.journal.unusable(request.key):
             later = read(received, self._where)
             if isinstance(later, Answer) and self._rules.check(later) is None:
                 return later
-        return None if end is None else self.answer(request.again())
+        return None
 
     def end_of(self, request: Request) -> Answer:
         """Return how a request ended."""
@@ -155,11 +172,13 @@ class Job:
         for probe in self.journal.probes:
             self.budget.count_tokens(*probe["tokens"])
         for request in self.work.requests():
-            if request is not None:
-                answer, lost = self.answer(request), self.journal.possibly_billed(request.key)
-                if answer is not None and request.key not in self.journal:
+            while request is not None:
+                answer, lost = self._kept(request), self.journal.possibly_billed(request.key)
+                if answer is None and (answer := self._read_later(request)) is not None:
                     lost -= 1  # it was no answer before
                 self.budget.count(request, answer, max(0, lost))
+                asked_again = self._rules.strict and request.key in self.journal
+                request = request.again() if asked_again else None
 
     def _unanswered(self) -> Iterator[Request | None]:
         for request in self.work.requests():

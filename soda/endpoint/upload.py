@@ -43,7 +43,7 @@ class Upload:
         self._merges = 0
         self._parts: list[str] = []
         self._arrived = asyncio.Condition()
-        self._problem: StorageError | None = None
+        self._problem: StorageError | OSError | None = None
 
     def fetch(self) -> None:
         """Bring the folder up to date, after uploading what a killed process left in it."""
@@ -116,7 +116,7 @@ class Upload:
             uploading = asyncio.ensure_future(asyncio.to_thread(self._upload, journal))
             try:
                 await asyncio.shield(uploading)
-            except StorageError as error:
+            except (StorageError, OSError) as error:  # who waits for its answers is told
                 self._problem = error
             except asyncio.CancelledError:
                 await asyncio.wait([uploading])  # a part half-way up would go up twice

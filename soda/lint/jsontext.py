@@ -40,7 +40,7 @@ def read_json(text: str) -> tuple[list[Any], dict[Keys, int], list[Repeated]]:
             kinds.append(token)
             path.append("0")
             if token == "[":
-                lines[tuple(path)] = number
+                lines[tuple(path)] = number + (after == "\n")
         elif token in ("}", "]"):
             kinds.pop()
             path.pop()

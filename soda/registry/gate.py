@@ -27,9 +27,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """The gate's decision, each reason against it, and how sharp the gate was."""
+    """Each reason against a promotion, none where it passed, and how sharp the gate was."""
 
-    passed: bool
     reasons: list[str]
     power: float  # how often a model better by 5 points would have passed this measurement
 
@@ -70,7 +69,7 @@ def decide_promotion(
                 f"{name}: expected a fall of at most {allowance}, found {change.fall:.4g}"
             )
     power = chance_of_passing(0.05, win_rate, margin=margin, confidence=confidence)
-    return Promotion(not reasons, reasons, power)
+    return Promotion(reasons, power)
 
 
 def chance_of_passing(

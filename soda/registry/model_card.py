@@ -66,8 +66,8 @@ The teacher's answers: {licence}. The base model's own terms apply to the weight
 _HOW = {
     "sft": "Fine-tuning on the teacher's answers (SFT){alone}.",
     "dpo": "Preference training against the student it starts from, which is the frozen\n"
-    "reference: the teacher's answers are chosen; the untouched base student's own, sampled once\n"
-    "before any training, are rejected. The loss is {loss}.",
+    "reference: the teacher's answers are chosen; {rejected} are rejected.\n"
+    "The loss is {loss}.",
     "gad": "GAD (arXiv 2511.10643): after a warm-up on the teacher's answers a discriminator\n"
     "learns to tell them from the student's, and GRPO trains the student to pass.",
 }
@@ -83,7 +83,7 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         name=lineage["name"],
         teacher=escape_markdown(lineage["teacher"]["model"]),
         tags=", ".join(methods) or "untrained",
-        how=_how(trainings),
+        how=_how(trainings, weights["before"]),
         weights="\n".join(
             f"| {escape_markdown(text)}, {_SYMBOLS[name]} | `{weights[name]}` |"
             for name, text in models.items()
@@ -100,13 +100,14 @@ def render_card(lineage: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     )
 
 
-def _how(trainings: Sequence[Mapping[str, Any]]) -> str:
-    """Return what was done to the base student, step by step."""
+def _how(trainings: Sequence[Mapping[str, Any]], base: str) -> str:
+    """Return what was done to the base student, whose weights' digest is given, step by step."""
     steps = []
     for number, training in enumerate(trainings, start=1):
         loss = training["loss"]["source"] if training["loss"] else ""
         alone = ", which alone is SeqKD" if len(trainings) == 1 else ": the warm-up"
-        text = _HOW[training["method"]].format(loss=loss, alone=alone)
+        rejected = _rejected(training["rejected_sources"], base)
+        text = _HOW[training["method"]].format(loss=loss, alone=alone, rejected=rejected)
         checkpoint = training["checkpoint"]
         logp = checkpoint["validation_logp"]
         found = "" if logp is None else f" ({logp:.3f} nats a token on validation)"
@@ -116,9 +117,22 @@ def _how(trainings: Sequence[Mapping[str, Any]]) -> str:
             f"with the checkpoint of step\n   {checkpoint['step']} of {checkpoint['steps']}, "
             f"chosen by {checkpoint['chosen_by']}{found}."
         )
-    if [training["method"] for training in trainings] == ["sft", "dpo"]:
+    methods = [training["method"] for training in trainings]
+    if methods == ["sft", "dpo"] and _are_own(trainings[1]["rejected_sources"], base):
         steps.insert(0, "SODA (arXiv 2604.03873), in two trainings:\n")
     return "\n".join(steps) or "It is the base student as it was imported."
+
+
+def _rejected(sources: Sequence[str], base: str) -> str:
+    """Return whose answers were rejected: the base student's own, or those of named models."""
+    if _are_own(sources, base):
+        return "the untouched base student's own, sampled once\nbefore any training,"
+    return f"those of {', '.join(map(escape_markdown, sources))}"
+
+
+def _are_own(sources: Sequence[str], base: str) -> bool:
+    """Tell whether all are the base student: a snapshot names a model by its weights' digest."""
+    return all(source.endswith(f"-{base[:8]}") for source in sources)
 
 
 def _row(metric: Mapping[str, Any], models: Iterable[str]) -> str:

@@ -38,9 +38,9 @@ def pair_build(
 
     A row that cannot teach is dropped with its reason: an answer missing, empty, truncated,
     refused or failed on the teacher's side, missing, empty or failed on the student's, both answers
-    the same but for case and white space, or a prompt or answer too long. A student's truncated answer
-    is kept, without an end of turn. Where the snapshot drew several answers, the first that makes a
-    pair is taken, and the reason for a drop is the first answer's.
+    the same but for case and white space, or a prompt or answer too long. A student's truncated
+    answer is kept, without an end of turn. Where the snapshot drew several answers, the first that
+    makes a pair is taken, and the reason for a drop is the first answer's.
     """
     if not (student.path / Responses.TOKENIZER).is_dir():
         raise ArtifactError(f"{student.path}: expected a student's snapshot, found no tokenizer")

@@ -82,7 +82,7 @@ def train(*, data: Pairs | Responses, model: Model, config: TrainConfig, out: Pl
         trained = trained_model(policy, model.path, config.lora, processes)
         if writer is not None:
             _write(writer, trained, model, config)
-            _describe(writer, model, config, rows, ending)
+            _describe(writer, inputs, config, rows, ending)
     processes.wait()
     return Model.open(out)
 
@@ -176,9 +176,15 @@ def _write(writer: Writer, trained: Any, model: Model, config: TrainConfig) -> N
 
 
 def _describe(
-    writer: Writer, model: Model, config: TrainConfig, rows: "Data", ending: "Ending"
+    writer: Writer,
+    inputs: dict[str, Artifact],
+    config: TrainConfig,
+    rows: "Data",
+    ending: "Ending",
 ) -> None:
     """Say in the manifest where the model comes from: base student, trainings, rows."""
+    data, model = inputs["data"], inputs["model"]
+    assert isinstance(model, Model), "it was opened as one"
     for key, reason in rows.dropped:
         writer.drop(key, reason)
     weights = weights_digest(writer.path)
@@ -192,6 +198,7 @@ def _describe(
         "learning_rate": rate,
         "batch_size": batch_size,
         "seed": config.seed,
+        "rejected_sources": sorted(data.manifest.facts.get("rejected_sources", {})),
         "starts_from": model.weights_digest,
         "weights_digest": weights,
         "train_rows": len(rows.examples),

@@ -12,7 +12,7 @@ from soda.errors import ConfigError
 from soda.lint import lint, load
 from soda.recipe import load_recipe
 from soda_components import images
-from soda_pipelines.compile import PIPELINES, compile_pipeline, read_recipe
+from soda_pipelines.compile import PIPELINES, compile_pipeline
 from soda_pipelines.distill.graph import Shards
 from soda_pipelines.distill.pipelines import Fixed
 from tests.pipelines.golden import GOLDEN, golden
@@ -179,7 +179,7 @@ def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("train: {betta: 0.1}\n")
     with pytest.raises(ConfigError):
-        read_recipe(recipe)
+        compile_pipeline("distill", load_recipe(recipe))
     command = [sys.executable, "-m", "soda", "run", "--recipe", str(recipe)]
     done = subprocess.run(
         [*command, "--root", str(tmp_path / "runs")], capture_output=True, text=True

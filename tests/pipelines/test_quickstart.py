@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from soda.cli import main
+from soda.recipe import load_recipe, parse_step
 from soda_pipelines import quickstart
-from soda_pipelines.compile import read_recipe
 
 DISTILL = Path(quickstart.__file__).resolve().parent / "distill"
 
@@ -27,16 +27,16 @@ def test_without_the_students_package_it_says_how_to_get_it(capsys, monkeypatch,
 def test_its_teacher_answers_the_prompts_of_its_recipe(port):
     rows = (DISTILL / "quickstart" / "teacher.jsonl").read_text().splitlines()
     with quickstart.teacher(port):
-        recipe = read_recipe(DISTILL / "recipes" / "quickstart.yaml")
-        found = recipe["teacher-gen"]
-        assert found["model"] == os.environ["SODA_TEACHER_MODEL"]
+        recipe = load_recipe(DISTILL / "recipes" / "quickstart.yaml")
+        found = parse_step(recipe, "teacher-gen")
+        assert found.model == os.environ["SODA_TEACHER_MODEL"]
         for row in map(json.loads, rows[:3]):
             body = {
-                "model": found["model"],
+                "model": found.model,
                 "messages": [{"role": "user", "content": row["prompt"]}],
             }
             request = urllib.request.Request(
-                f"{found['base_url']}/chat/completions",
+                f"{found.base_url}/chat/completions",
                 json.dumps(body).encode(),
                 {"Content-Type": "application/json"},
             )

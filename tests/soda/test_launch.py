@@ -60,7 +60,7 @@ def test_one_that_somebody_else_killed_keeps_its_batch():
     assert runs.halvings == [0, 0]
 
 
-@pytest.mark.parametrize("code", [1, 2, 130, 143])
+@pytest.mark.parametrize("code", [1, 2, 130, 143, 255])  # 255 is no signal's
 def test_an_error_a_refusal_and_a_stop_are_not_tried_again(code):
     runs = Runs(code)
     with pytest.raises(SystemExit) as ended:

@@ -190,12 +190,15 @@ def test_answers_of_another_model_are_asked_for_again_once_the_caller_is_strict(
 
     with fake_teacher(behaviour) as grader:
         Judge(tmp_path, grader.url).run()
-        strict = Judge(tmp_path, grader.url, check=check, strict=True, most_failed=6)
+        price = Price(output=1e6)  # a dollar a token
+        strict = Judge(tmp_path, grader.url, check=check, strict=True, most_failed=6, price=price)
         ends, _ = strict.run()
         assert {end.detail for end in ends} == {"served by small"}
         served["model"] = "grader-1"
         for _ in range(2):
-            ends, _ = strict.run()
+            ends, account = strict.run()
             assert {end.model for end in ends} == {"grader-1"}
+        assert account["usd"] == 2 * 6 * 5  # also what the other model's answers have cost
+        assert account["usd_possibly_billed"] == 6 * 10
         assert set(grader.asked.values()) == {3}
         assert {end.model for end in Judge(tmp_path, grader.url).run()[0]} == {"small"}

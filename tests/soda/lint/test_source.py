@@ -157,7 +157,7 @@ def test_json_has_the_lines_of_keys_and_items():
     (tree,), lines, _ = read_json(text)
     assert tree == json.loads(text)
     assert lines[("0", "a", "1", "b")] == 4 and lines[("0", "ab")] == 6
-    assert lines[("0", "a", "1")] == 4
+    assert (lines[("0", "a", "0")], lines[("0", "a", "1")]) == (3, 4)
 
 
 def test_all_of_a_long_json_is_read_like_its_yaml(tmp_path):

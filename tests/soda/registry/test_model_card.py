@@ -20,8 +20,9 @@ BEST = {"step": 40, "steps": 60, "chosen_by": "validation log-likelihood", "vali
 LAST = {"step": 9, "steps": 9, "chosen_by": "last step", "validation_logp": None}
 
 
-def training(method, loss=None, checkpoint=LAST):
+def training(method, loss=None, checkpoint=LAST, rejected=("llama-aaa",)):
     values = {"method": method, "loss": loss, "epochs": 2, "learning_rate": 5e-6}
+    values["rejected_sources"] = [*rejected] if method == "dpo" else []
     return {**values, "batch_size": 32, "train_rows": 14, "checkpoint": checkpoint}
 
 
@@ -41,6 +42,7 @@ def test_soda_is_two_trainings_and_three_students():
     assert "SODA (arXiv 2604.03873), in two trainings:" in text
     assert "1. Fine-tuning on the teacher's answers (SFT): the warm-up." in text
     assert "2. Preference training against the student it starts from" in text
+    assert "chosen; the untouched base student's own, sampled once\nbefore any training," in text
     assert "The loss is DPO, Rafailov et al. 2023." in text
     assert (
         "It ends with the checkpoint of step\n   40 of 60, chosen by validation log-likelihood "
@@ -56,6 +58,13 @@ def test_soda_is_two_trainings_and_three_students():
     assert "9 prompts gave 7 pairs; dropped: 2 same answer." in text
     assert "The teacher's answers: MIT." in text
     assert "| ROUGE-L | 0.200 | 0.300 | 0.400 | +0.200 (+0.100 to +0.300) |" in text
+
+
+def test_rejects_of_other_models_are_said_and_are_not_the_paper_s_method():
+    others = ("llama-bbb", "<small>")
+    text = card(training("sft"), training("dpo", DPO, rejected=others), warmed=True)
+    assert "chosen; those of llama-bbb, \\<small\\> are rejected.\nThe loss is DPO" in text
+    assert "the untouched base student" not in text and "in two trainings" not in text
 
 
 @pytest.mark.parametrize(
