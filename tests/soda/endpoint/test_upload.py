@@ -71,17 +71,18 @@ def test_what_a_killed_process_left_on_its_machine_goes_up_with_the_next(bucket,
         assert [journal.get(key).body for key in KEYS[:3]] == KEYS[:3]
 
 
-def test_a_writer_whose_lease_is_gone_stops_and_says_so(bucket, tmp_path):
+@pytest.mark.parametrize("error", [StorageError("the lease is gone"), OSError("a bad disk")])
+def test_a_writer_that_cannot_go_on_stops_and_says_so(bucket, tmp_path, error):
     def gone():
-        raise StorageError("the lease is gone")
+        raise error
 
     made = Upload(Place.of(bucket).open(), tmp_path / "one", gone)
     made.fetch()
     with (
         Journal(tmp_path / "one", uploading=made.running) as journal,
-        pytest.raises(StorageError, match="the lease is gone"),
+        pytest.raises(type(error), match=str(error)),
     ):
-        asyncio.run(write(journal, KEYS[:1]))
+        asyncio.run(asyncio.wait_for(write(journal, KEYS[:1]), 60))
     assert not names(bucket)
 
 
