@@ -1,6 +1,6 @@
 """Reference log-probabilities: computed once, before the loop, by the weights it starts from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ def logps_of_answers(
     examples: Sequence[Example],
     processes: Processes,
     micro_batch_tokens: int,
+    done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[tuple[str, list[float]]]:
     """Yield each example's id and its answers' log-probabilities, of this process's share."""
     for window in _windows(examples):
@@ -35,6 +36,7 @@ def logps_of_answers(
             for example in batch:
                 yield example.id, found[place : place + len(example.answers)]
                 place += len(example.answers)
+            done(len(batch))
 
 
 def _windows(examples: Sequence[Example]) -> Iterator[list[Example]]:
