@@ -83,10 +83,10 @@ def serve(path: Path, port: int = PORT) -> Iterator[tuple[str, str]]:
     try:
         server = _Server(("127.0.0.1", port), Handler)
     except (OSError, OverflowError) as error:
-        found = error.strerror if isinstance(error, OSError) else error
+        why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
             f"quickstart: expected to listen on port {port} as the recorded teacher, found: "
-            f"{found}; stop what listens there, or choose another with soda quickstart --port, and "
+            f"{why}; stop what listens there, or choose another with soda quickstart --port, and "
             "keep to it: a teacher is known by its address, so a new one trains everything again"
         ) from error
     with server:
