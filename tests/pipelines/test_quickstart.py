@@ -43,7 +43,7 @@ def test_its_teacher_answers_the_prompts_of_its_recipe(port):
             with urllib.request.urlopen(request) as answer:
                 [choice] = json.load(answer)["choices"]
             assert choice["message"]["content"] == row["response"]
-    assert recipe["prepare-prompts"]["dataset_digest"] and len(rows) == 264
+    assert parse_step(recipe, "prepare-prompts").dataset_digest and len(rows) == 264
     assert "SODA_TEACHER_BASE_URL" not in os.environ
 
 
