@@ -116,7 +116,8 @@ class Model(Artifact):
 class Report(Artifact):
     """Figures before and after training: `report.json`, `.html`, `.md` and `samples.jsonl`.
 
-    `charts.json` holds the curves of the trainings, as they are drawn.
+    `charts.json` holds the curves of the trainings, as they are drawn; after the judge
+    `verdicts.jsonl` all that it said.
     """
 
     kind = "report"
@@ -124,6 +125,7 @@ class Report(Artifact):
     TABLE, PAGE = "report.md", "report.html"
     SAMPLES = "samples.jsonl"
     SCORES = "scores.json"
+    VERDICTS = "verdicts.jsonl"
 
     def figures(self) -> dict[str, Any]:
         """Read the figures: by name of the metric, before, after and change."""

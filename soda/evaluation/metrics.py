@@ -7,7 +7,16 @@ from typing import Literal
 
 from soda.words import words
 
-__all__ = ["CHANGES", "METRICS", "MODELS", "OF_WORDS", "Metric", "intervals", "rouge_l"]
+__all__ = [
+    "CHANGES",
+    "METRICS",
+    "MODELS",
+    "OF_WORDS",
+    "SET_METRICS",
+    "Metric",
+    "intervals",
+    "rouge_l",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,13 @@ METRICS = {
     "length_ratio": Metric("length beside the teacher's", "none"),
     "stopped": Metric("share of answers that stop", "higher"),
     "repetitive": Metric("share of answers that repeat", "lower"),
+}
+
+# Of a task set, whose prompts the teacher was not asked.
+SET_METRICS = {
+    "reference_rouge_l": Metric("ROUGE-L to the set's reference", "higher"),
+    "tokens": Metric("tokens of an answer", "none"),
+    **{name: METRICS[name] for name in ("exact_match", "stopped", "repetitive")},
 }
 
 # Metrics of an answer's words, which are also shown by the script that prompts are written in.

@@ -19,6 +19,8 @@ __all__ = ["draw_charts", "render_html", "render_markdown"]
 MARKS = {"better": "✓", "worse": "✗", "not clear": "~", "not judged": "·"}
 LEFT, RIGHT, TOP, BOTTOM = 44, 348, 12, 164  # where a chart's lines may go, in its own pixels
 SHOWN = 40  # answers that a browser without scripts shows, or one that prints
+# Answers that are nobody's of the compared models, by their keys in a sample.
+OTHERS = {"teacher": "Teacher", "reference": "Reference", "judge_answer": "The judge itself"}
 POINTS = 120  # a longer line is averaged down to at most as many
 
 Line = list[tuple[float, float]]  # step, value
@@ -56,6 +58,7 @@ def render_html(
         details=details,
         samples=samples,
         shown=SHOWN,
+        others=OTHERS,
         opponents=opponents,
         payload=_payload(figures["models"], opponents, samples),
         script=script,
@@ -76,7 +79,14 @@ def _payload(
 ) -> str:
     """Return the answers as JSON that cannot end the element it stands in."""
     named = [(name, title.capitalize()) for name, title in models.items()]
-    text = json.dumps({"models": named, "opponents": opponents, "rows": list(samples)})
+    text = json.dumps(
+        {
+            "models": named,
+            "others": list(OTHERS.items()),
+            "opponents": opponents,
+            "rows": list(samples),
+        }
+    )
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -112,12 +122,43 @@ def render_markdown(figures: Mapping[str, Any]) -> str:
             cells = [_interval(metric["change"]) if metric else "" for metric in found]
             table.append(f"| {escape_markdown(name)} | {part['prompts']} | {' | '.join(cells)} |")
         tables.append("\n".join(table))
+    tables += _set_tables(figures)
     rows = figures["rows"]
     counted = [f"{count} {escape_markdown(why)}" for why, count in rows["drops"].items()]
     drops = ", ".join(counted) or "none"
     kept = f"{rows['prompts']} prompts gave {rows['pairs']} pairs. Dropped: {drops}."
     said = escape_markdown(" ".join(details))
     return "\n\n".join([f"**{headline}** {said}", *tables, kept]) + "\n"
+
+
+def _set_tables(figures: Mapping[str, Any]) -> list[str]:
+    """Return a table of the task sets' metrics, and one of the judge's scores, where there are."""
+    tables = []
+    if figures["sets"]:
+        models, changes = figures["models"], _changes(figures)
+        heads = ["task set", "metric", *map(escape_markdown, models.values()), *changes.values()]
+        table = [f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * (len(heads) - 2)}"]
+        for name, part in figures["sets"].items():
+            for metric in part["metrics"].values():
+                cells = [escape_markdown(f"{name}, {part['prompts']} prompts"), metric["label"]]
+                cells += [_number(metric[model]["mean"]) for model in models]
+                cells += [_interval(metric[change]) for change in changes]
+                table.append(f"| {' | '.join(cells)} |")
+        tables.append("\n".join(table))
+    if scores := figures.get("judge", {}).get("scores"):
+        rows = list(scores["models"].values())
+        heads = ["S / (S + R), 50 is parity", *map(escape_markdown, rows[0]["sets"])]
+        table = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
+        for row in rows:
+            cells = [escape_markdown(row["title"])]
+            cells += ["" if one["mean"] is None else _share(one) for one in row["sets"].values()]
+            table.append(f"| {' | '.join(cells)} |")
+        tables.append("\n".join(table))
+    return tables
+
+
+def _share(score: Mapping[str, float]) -> str:
+    return f"{score['mean']:.1f} ({score['low']:.1f} to {score['high']:.1f})"
 
 
 def _changes(figures: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("samples-data").textContent);
   const place = document.getElementById("samples");
   const tools = document.getElementById("samples-tools");
-  const [search, filter] = tools.querySelectorAll("input, select");
+  const [search, filter, sets] = tools.querySelectorAll("input, select");
   const [back, next] = tools.querySelectorAll("button");
   const status = document.getElementById("samples-status");
   const size = 20;
@@ -33,12 +33,13 @@
     .map(([name, score]) => [score === 1, (score === 1 ? "beats " : "loses to ") + name]);
   const show = (row) => {
     const made = make("article");
-    made.append(make("h3", "", row.set ? row.id + ", " + row.set : row.id));
+    made.append(make("h3", "", sets ? row.id + ", " + row.set : row.id));
     for (const turn of row.prompt) made.append(titled(turn.role, turn.content, [], "turn"));
     if (row.expected !== null && row.expected !== undefined)
       made.append(make("p", "note", "A right answer holds “" + [].concat(row.expected).join("” or “") + "”."));
     const answers = make("div", "answers");
-    answers.append(titled("Teacher", row.teacher, []));
+    for (const [name, title] of data.others)
+      if (typeof row[name] === "string") answers.append(titled(title, row[name], []));
     for (const [name, title] of data.models) {
       const right = row[name + "_right"];
       const marks = typeof right === "boolean" ? [[right, right ? "right" : "wrong"]] : [];
@@ -60,7 +61,7 @@
     filters["loses to " + name] = (row) => (row.judged || {})[name] === 0;
   }
   const words = (row) => row.words ??= [row.id, row.set, ...row.prompt.map((turn) => turn.content),
-    row.teacher, ...data.models.map(([name]) => row[name])].join("\n").toLowerCase();
+    ...[...data.others, ...data.models].map(([name]) => row[name])].join("\n").toLowerCase();
   const draw = () => {
     const last = Math.max(0, Math.ceil(found.length / size) - 1);
     page = Math.min(page, last);
@@ -72,13 +73,15 @@
   };
   const look = () => {
     const wanted = search.value.toLowerCase(), keep = filters[filter.value];
-    found = data.rows.filter((row) => keep(row) && (!wanted || words(row).includes(wanted)));
+    const of = sets ? sets.value : "";
+    found = data.rows.filter((row) => keep(row) && (!of || row.set === of) &&
+      (!wanted || words(row).includes(wanted)));
     page = 0;
     draw();
   };
   let waiting;
   search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(look, 120); });
-  filter.addEventListener("change", look);
+  for (const each of [filter, sets]) if (each) each.addEventListener("change", look);
   back.addEventListener("click", () => { page -= 1; draw(); });
   next.addEventListener("click", () => { page += 1; draw(); });
   const rest = document.getElementById("samples-rest");

@@ -16,7 +16,7 @@ from soda.judging.gap import (
     random_order,
 )
 from soda.judging.judges import Judge, judge_all
-from soda.judging.verdicts import Matchup, Verdict
+from soda.judging.verdicts import SAME_ANSWER, Matchup, Verdict
 from soda.judging.verifiers import VerifierJudge
 from soda.rows import Expected, Pair
 from soda.slices import slices_of
@@ -106,7 +106,7 @@ def judge_pairs(
             _matchup(row, expected) for row in rows() if row.id in all_ids and row.id not in done
         )
         verdicts.extend(judge_all(asked, others, _BLOCK))
-    protocols = {one.protocol for one in verdicts if one.protocol != "same answer"}
+    protocols = {one.protocol for one in verdicts if one.protocol != SAME_ANSWER}
     return JudgedPairs(
         gap,
         inverted_pairs(verdicts),

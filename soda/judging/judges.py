@@ -1,13 +1,13 @@
 """One interface for all that can judge, and the judge that is a chat model."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from soda.endpoint.answer import Answer
 from soda.judging.protocols import ChatProtocol
-from soda.judging.verdicts import SIDES, Matchup, Reading, Verdict
+from soda.judging.verdicts import SAME_ANSWER, SIDES, Matchup, Reading, Verdict
 from soda.rows import Message
 
 __all__ = ["Ask", "ChatJudge", "Judge", "judge_all", "same_family"]
@@ -57,6 +57,10 @@ class ChatJudge:
     protocol: ChatProtocol
     ask: Ask
 
+    def answer(self, prompts: Sequence[list[Message]]) -> list[Answer]:
+        """Answer prompts itself, as a chat model does that is asked them."""
+        return self.ask(list(prompts)) if prompts else []
+
     def judge(self, matchups: Iterable[Matchup]) -> Iterator[Verdict]:
         """Return one verdict a matchup, in their order."""
         shown = [(matchup, first) for matchup in matchups for first in SIDES]
@@ -93,7 +97,7 @@ def _judge_block(judge: Judge, block: list[Matchup]) -> Iterator[Verdict]:
     asked = iter(judge.judge([matchup for matchup in block if not matchup.same]))
     for matchup in block:
         if matchup.same:
-            yield Verdict.of(matchup, judge.name, "same answer", [Reading("candidate", 0.5, "")])
+            yield Verdict.of(matchup, judge.name, SAME_ANSWER, [Reading("candidate", 0.5, "")])
         else:
             yield next(asked)
 

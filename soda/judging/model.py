@@ -5,15 +5,19 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Self
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field
 
 from soda import storage
+from soda.artifacts.artifact import Artifact
 from soda.config import Group
 from soda.endpoint.address import Address, BaseUrl
+from soda.endpoint.budget import Price
 from soda.endpoint.client import Endpoint
 from soda.endpoint.job import Rules
+from soda.endpoint.limits import Limits
 from soda.errors import ModelError
 from soda.judging.endpoint import JUDGE, open_judge
 from soda.judging.judges import ChatJudge, Judge
@@ -21,7 +25,7 @@ from soda.judging.protocols import PROTOCOLS
 from soda.rows import digest
 from soda.storage import Place
 
-__all__ = ["Account", "JudgeModel", "named_judge"]
+__all__ = ["Account", "JudgeModel", "judge_of", "named_judge"]
 
 Account = Callable[[], dict[str, Any]]
 
@@ -107,3 +111,32 @@ def named_judge(
     rules = dataclasses.replace(rules, most_failed=math.inf)  # a verdict more or less is no end
     with open_judge(store, endpoint, body, share[:16], rules) as ask:
         yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
+
+
+class _Judging(Protocol):
+    """The config of a stage that asks a judge."""
+
+    judge: JudgeModel
+    price: Price
+    limits: Limits
+
+    @classmethod
+    def stage(cls) -> str: ...
+
+
+def judge_of(
+    config: _Judging, judged: Artifact, out: Place
+) -> AbstractContextManager[tuple[Judge | None, Account]]:
+    """Give the judge that a stage's config names: one process at a time judges an artifact.
+
+    Args:
+        judged: what the stage judges.
+        out: what it makes; its store has the journal.
+    """
+    return named_judge(
+        config.judge,
+        out.store(),
+        stage=config.stage(),
+        share=digest([judged.digest, config.stage()]),
+        rules=Rules(config.price, config.limits),
+    )

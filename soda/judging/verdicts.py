@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from soda.rows import Message, normalized
 
-__all__ = ["SIDES", "Matchup", "Reading", "Side", "Tally", "Verdict", "relative_score", "tally"]
+__all__ = ["SAME_ANSWER", "SIDES", "Matchup", "Reading", "Side", "Tally", "Verdict", "tally"]
 
+SAME_ANSWER = "same answer"  # the protocol of a verdict that nobody was asked for
 Side = Literal["candidate", "baseline"]
 SIDES: tuple[Side, Side] = ("candidate", "baseline")
 
@@ -69,6 +70,20 @@ class Verdict:
         """Whether every order gave the same preference, and a clear one."""
         return self.score is not None and len({one.preference for one in self.readings}) == 1
 
+    @property
+    def relative_score(self) -> float | None:
+        """The mean of S / (S + R) x 100 over the orders, 50 for parity.
+
+        S is the candidate's score and R the baseline's (arXiv 2604.03873, appendix B); None: there
+        are no scores in every order.
+        """
+        if self.protocol == SAME_ANSWER:
+            return 50.0
+        scores = [one.scores for one in self.readings if one.scores is not None]
+        if not scores or len(scores) < len(self.readings):
+            return None
+        return 100 * sum(ours / (ours + theirs) for ours, theirs in scores) / len(scores)
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a row back from its JSON form."""
@@ -118,17 +133,3 @@ def tally(verdicts: Iterable[Verdict]) -> Tally:
             counts[{1.0: "wins", 0.5: "ties", 0.0: "losses"}[verdict.score]] += 1
             counts["disagreements"] += not verdict.agreed
     return Tally(**counts)
-
-
-def relative_score(verdicts: Iterable[Verdict]) -> float | None:
-    """Return the mean of S / (S + R) x 100 over both orders, as in SODA's Table 1; 50 is parity.
-
-    S is the candidate's score and R the baseline's, the reference there (arXiv 2604.03873,
-    appendix B). Verdicts without scores in every order are left out; None: there are no others.
-    """
-    shares = []
-    for verdict in verdicts:
-        scores = [one.scores for one in verdict.readings if one.scores is not None]
-        if scores and len(scores) == len(verdict.readings):
-            shares.append(sum(ours / (ours + theirs) for ours, theirs in scores) / len(scores))
-    return 100 * sum(shares) / len(shares) if shares else None

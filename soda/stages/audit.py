@@ -14,15 +14,14 @@ from soda.artifacts.writer import DROPS, Writer
 from soda.audit.funnel import build_funnel
 from soda.audit.training_pairs import balance, find_contaminated, find_sensitive, find_shortcuts
 from soda.config import Config
-from soda.dataset.task_set import open_task_set
+from soda.dataset.task_set import open_task_set, task_set_digests
 from soda.endpoint.budget import Price
-from soda.endpoint.job import Rules
 from soda.endpoint.limits import Limits
 from soda.errors import DataError
 from soda.evaluation.audit_page import render_audit
 from soda.judging.judged_pairs import JudgedPairs, Plan, judge_pairs
 from soda.judging.judges import same_family
-from soda.judging.model import JudgeModel, named_judge
+from soda.judging.model import JudgeModel, judge_of
 from soda.progress import say
 from soda.rows import Pair, Split, digest
 from soda.storage import Place
@@ -56,7 +55,7 @@ class AuditConfig(Config):
         description="what must not stand in the prompts, beside the validation and test prompts: "
         "task sets (vicuna-80=FILE) and files",
     )
-    held_out_digests: list[str] = Field([], description="of what is in them; filled in")
+    held_out_digests: dict[str, str] = Field({}, description="of what is in them; filled in")
     sensitive: Literal["off", "report", "drop"] = Field(
         "report", description="secrets and personal data in prompts and answers"
     )
@@ -68,7 +67,7 @@ class AuditConfig(Config):
         """Write the judge from the environment, and digests of the held-out sets, into it."""
         values = self.model_dump()
         values["judge"] = self.judge.pinned()
-        values["held_out_digests"] = [open_task_set(each).digest for each in self.held_out]
+        values["held_out_digests"] = task_set_digests(self.held_out)
         return type(self).model_validate(values)
 
     def deciding(self) -> dict[str, Any]:
@@ -98,15 +97,8 @@ def audit(*, pairs: Pairs, teacher: Responses, config: AuditConfig, out: Place) 
         config.judge.calibration,
         config.seed,
     )
-    opened = named_judge(
-        config.judge,
-        out.store(),
-        stage=config.stage(),
-        share=digest([pairs.digest, config.stage()]),
-        rules=Rules(config.price, config.limits),
-    )
     with Pairs.create(out, config=config, inputs={"pairs": pairs, "teacher": teacher}) as writer:
-        with opened as (judge, account):
+        with judge_of(config, pairs, out) as (judge, account):
             judged = judge_pairs(lambda: pairs.rows("train"), expected, judge, plan)
         writer.account.update(judge=account())
         _check(judged, config, str(teacher.manifest.facts["teacher"]["model"]))

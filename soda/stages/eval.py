@@ -3,44 +3,44 @@
 import dataclasses
 import importlib.metadata
 import json
-import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from soda.artifacts.intermediate import Intermediate
-from soda.artifacts.keys import code_digest, module_of
 from soda.artifacts.kinds import Model, Pairs, Report, Responses
 from soda.artifacts.writer import LOGS, Writer
 from soda.audit.funnel import Funnel, build_funnel
 from soda.config import Config
-from soda.errors import DataError
-from soda.evaluation.lm_eval_runner import check_tasks, run_tasks
-from soda.evaluation.metrics import CHANGES, METRICS, MODELS, intervals, rouge_l
+from soda.dataset.task_set import open_task_set, task_set_digests
+from soda.errors import ConfigError
+from soda.evaluation.figures import make_figures, samples_of
+from soda.evaluation.lm_eval_runner import check_tasks
+from soda.evaluation.measurement import Setup, measure
+from soda.evaluation.metrics import METRICS, MODELS
+from soda.evaluation.questions import make_questions
 from soda.evaluation.regressions import find_regressions
 from soda.evaluation.report import draw_charts, render_html, render_markdown
-from soda.expected import is_right
-from soda.limits import SCORED_TOKENS
-from soda.progress import progress, say
-from soda.rows import Pair, Response, digest
 from soda.slices import slices_of
 from soda.storage import Place
-from soda.student.chat import ChatError, ChatFormat
 from soda.training.run.metrics import Row, StepFigures, read_rows
-from soda.words import script
 
 __all__ = ["EvalConfig", "eval"]
-
-_BATCH_TOKENS = 2048  # scored at once
-Measurement = dict[str, Any]  # "texts": {prompt id: answer}, metric: {prompt or pair id: number}
 
 
 class EvalConfig(Config):
     """What is measured, and how surely."""
 
+    aside: ClassVar[tuple[str, ...]] = ("sets",)
+
     split: Literal["test", "validation"] = Field(
         "test", description="validation is for choosing a recipe, test for the figures you report"
     )
+    sets: list[str] = Field(
+        [],
+        description="task sets (dolly-500@COMMIT, vicuna-80=FILE) and files of prompts, which need "
+        "no teacher's answers",
+    )
+    sets_digests: dict[str, str] = Field({}, description="of what is in them; filled in")
     max_new_tokens: int = Field(512, ge=1, description="an answer that reaches it has not stopped")
     batch_size: int = Field(64, ge=1)
     lm_eval_tasks: list[str] = Field(
@@ -49,6 +49,23 @@ class EvalConfig(Config):
     lm_eval_limit: int | None = Field(None, ge=1, description="only the first rows of each task")
     bootstrap_samples: int = Field(2000, ge=100)
     seed: int = 0
+
+    def pin(self) -> Self:
+        """Write the digests of the task sets into it."""
+        found = task_set_digests(self.sets)
+        if self.split in found:
+            raise ConfigError(f"eval.sets: expected another name than the split's, '{self.split}'")
+        return self.model_copy(update={"sets_digests": found})
+
+    def setup(self) -> Setup:
+        """Return how each student is measured."""
+        return Setup(
+            self.max_new_tokens,
+            self.batch_size,
+            self.seed,
+            tuple(self.lm_eval_tasks),
+            self.lm_eval_limit,
+        )
 
 
 def eval(  # noqa: A001 - a stage's function has its name
@@ -66,46 +83,50 @@ def eval(  # noqa: A001 - a stage's function has its name
     Answers are greedy. ROUGE-L to the teacher, likelihood of the teacher's answers, preference
     accuracy, exact match on checkable prompts, length, answers that stop, answers that repeat: for
     each model, and as paired changes between them, with bootstrap 95 % intervals; also by the
-    script that prompts are written in, where they mix several. Then lm-eval's tasks. `warmed` is
-    the student that the last training started from; where it is the base, or the trained student
-    itself, two models are compared.
+    script that prompts are written in, where they mix several. Of each task set, what needs no
+    answer of the teacher. Then lm-eval's tasks. `warmed` is the student that the last training
+    started from; where it is the base, or the trained student itself, two models are compared.
+
+    Raises:
+        ConfigError: a task of lm-eval is unknown, or the file of a task set is not there.
+        DataError: there are no held-out answers, or no prompt of a task set can be asked.
     """
     check_tasks(config.lm_eval_tasks)
-    rows = [
-        row
-        for row in teacher.rows()
-        if row.prompt.split == config.split and row.outcome == "answered"
-    ]
-    held_out = list(pairs.rows(config.split))
-    rows, refused = _scorable(rows, ChatFormat.load(base.path))
-    held_out = [pair for pair in held_out if pair.id not in refused]
-    if not rows:
-        raise DataError(f"{teacher.path}: expected answers in split '{config.split}', found none")
+    questions = make_questions(
+        teacher,
+        pairs,
+        map(open_task_set, config.sets),
+        base,
+        split=config.split,
+        max_new_tokens=config.max_new_tokens,
+    )
     inputs = {"model": model, "warmed": warmed, "base": base, "teacher": teacher, "pairs": pairs}
     models = {"before": base, "warmed": warmed, "after": model}
     if warmed.weights_digest in (base.weights_digest, model.weights_digest):
         del models["warmed"]
+    bootstrap = {"samples": config.bootstrap_samples, "seed": config.seed}
     with Report.create(out, config=config, inputs=inputs) as writer:
         measured = {
-            name: _measure(
-                _kept(out, each, rows, pairs, config), name, each, rows, held_out, config
-            )
+            name: measure(name, each, questions, config.setup(), out)
             for name, each in models.items()
         }
-        for key, error in refused.items():
-            writer.drop(key, error.reason, str(error))
-        figures = _figures(measured, rows, held_out, config)
+        for drops in questions.drops.values():
+            for key, (reason, detail) in drops.items():
+                writer.drop(key, reason, detail)
+        figures = make_figures(measured, questions, **bootstrap)
+        figures["lm_eval_with"] = _lm_eval_with(config)
         figures |= _lineage(models, teacher, pairs)
         figures["regressions"] = find_regressions(
             measured["before"],
             measured["after"],
-            {row.prompt.id: slices_of(row.prompt.messages, row.prompt.expected) for row in rows},
-            samples=config.bootstrap_samples,
-            seed=config.seed,
+            {
+                row.prompt.id: slices_of(row.prompt.messages, row.prompt.expected)
+                for row in questions.rows
+            },
+            **bootstrap,
         )
-        samples = [_sample(row, measured) for row in rows]
         curves = [_curve(each) for name, each in models.items() if name != "before"]
-        _write(writer, figures, samples, curves)
+        _write(writer, figures, samples_of(measured, questions), curves)
         scores = {
             name: {metric: found[metric] for metric in METRICS} for name, found in measured.items()
         }
@@ -114,205 +135,12 @@ def eval(  # noqa: A001 - a stage's function has its name
     return Report.open(out)
 
 
-def _scorable(
-    rows: list[Response], chat: ChatFormat
-) -> tuple[list[Response], dict[str, ChatError]]:
-    """Return the rows that can be measured, and why others cannot, by the prompt's id."""
-    taken = []
-    refused = {}
-    for row in rows:
-        try:
-            tokens = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
-            if tokens > SCORED_TOKENS:
-                raise ChatError(
-                    "answer_too_long", f"expected at most {SCORED_TOKENS} tokens, found {tokens}"
-                )
-            taken.append(row)
-        except ChatError as error:
-            refused[row.prompt.id] = error
-    if refused:
-        say(f"eval: {len(refused)} of {len(rows)} prompts are not asked: {_why(refused)}")
-    return taken, refused
-
-
-def _why(refused: dict[str, ChatError]) -> str:
-    return str(next(iter(refused.values())))
-
-
-def _kept(
-    out: Place, model: Model, rows: list[Response], pairs: Pairs, config: EvalConfig
-) -> Intermediate:
-    """Return the place of one model's measurement, which does not depend on the others."""
-    key = {
-        "code": code_digest(module_of("eval")),
-        "model": model.digest,
-        "rows": [row.to_json() for row in rows],
-        "pairs": pairs.digest,
-        "config": config.deciding(),
-    }
-    return Intermediate.in_store(out, "measurements", digest(key))
-
-
-def _measure(
-    kept: Intermediate,
-    name: str,
-    model: Model,
-    rows: list[Response],
-    pairs: list[Pair],
-    config: EvalConfig,
-) -> Measurement:
-    """Measure one model; what an earlier try or another comparison measured is read."""
-    from soda.student.generate import load_model
-
-    data = kept.read("measured.json")
-    if data is not None:
-        say(f"eval: {name}: measured before")
-        found: Measurement = json.loads(data)
-        return found
-    chat = ChatFormat.load(model.path)
-    loaded = load_model(model.path)
-    measured = _answers(loaded, chat, rows, config, name)
-    measured |= _likelihoods(loaded, chat, rows, pairs, name)
-    say(f"eval: {name}: lm-eval {', '.join(config.lm_eval_tasks) or 'nothing'}")
-    measured["lm_eval"] = run_tasks(
-        loaded,
-        chat.tokenizer,
-        config.lm_eval_tasks,
-        limit=config.lm_eval_limit,
-        batch_size=config.batch_size,
-    )
-    kept.write("measured.json", json.dumps(measured).encode())
-    return measured
-
-
-def _answers(
-    model: Any, chat: ChatFormat, rows: list[Response], config: EvalConfig, name: str
-) -> Measurement:
-    """Sample greedy answers, and what can be told of them."""
-    from soda.student.generate import Answer, Sampling, sample
-
-    prompts = [chat.prompt_ids(row.prompt.messages) for row in rows]
-    sampling = Sampling(0, 1, config.max_new_tokens, config.seed, config.batch_size)
-    bar = progress(f"eval: {name}: answers", total=len(rows), unit="answers")
-    drawn: dict[int, Answer] = {}
-    for place, answer in sample(model, chat, prompts, sampling):
-        drawn[place] = answer
-        bar.update()
-    bar.close()
-    answers = [drawn[place] for place in range(len(rows))]
-    texts = [answer.text for answer in answers]
-    rouge = rouge_l([row.text for row in rows], texts)
-    found: Measurement = {key: {} for key in ("texts", *METRICS)}
-    for row, answer, score in zip(rows, answers, rouge, strict=True):
-        key = row.prompt.id
-        theirs = len(chat.answer_ids(row.prompt.messages, row.text, stopped=True))
-        found["texts"][key] = answer.text
-        found["rouge_l"][key] = score
-        found["length_ratio"][key] = answer.tokens / theirs
-        found["stopped"][key] = float(answer.stopped)
-        found["repetitive"][key] = float(answer.repeats)
-        if row.prompt.expected is not None:
-            found["exact_match"][key] = float(is_right(row.prompt.expected, answer.text))
-    return found
-
-
-def _likelihoods(
-    model: Any, chat: ChatFormat, rows: list[Response], pairs: list[Pair], name: str
-) -> Measurement:
-    """Return the log-probability a token of teacher answers, and which pairs are preferred."""
-    from soda.training.model.examples import Example, answered, tokenize
-    from soda.training.model.policy import Policy
-    from soda.training.model.processes import Processes
-    from soda.training.objectives.reference import logps_of_answers
-
-    whole = [answered(row, chat) for row in rows]
-    both = [tokenize(pair, chat) for pair in pairs]
-    policy = Policy(model, chat.pad, max(map(len, whole + both)))
-    bar = progress(f"eval: {name}: likelihoods", total=len(rows) + len(pairs), unit="answers")
-
-    def score(examples: list[Example]) -> dict[str, list[float]]:
-        """Return the mean log-probability a token of every example's answers."""
-        lengths = {one.id: [max(1, len(answer)) for answer in one.answers] for one in examples}
-        logps = dict(logps_of_answers(policy, examples, Processes(), _BATCH_TOKENS, bar.update))
-        return {
-            key: [logp / tokens for logp, tokens in zip(logps[key], lengths[key], strict=True)]
-            for key in lengths
-        }
-
-    teacher_logp = {key: found[0] for key, found in score(whole).items()}
-    preferred = {key: float(chosen > rejected) for key, (chosen, rejected) in score(both).items()}
-    bar.close()
-    return {"teacher_logp": teacher_logp, "preference_accuracy": preferred}
-
-
-def _figures(
-    measured: dict[str, Measurement], rows: list[Response], pairs: list[Pair], config: EvalConfig
-) -> dict[str, Any]:
-    scripts: dict[str, set[str]] = {}
-    for row in rows:
-        asked = row.prompt.messages[-1]["content"]
-        scripts.setdefault(script(asked), set()).add(row.prompt.id)
-    by_script = {
-        name: {"prompts": len(scripts[name]), "metrics": _metrics(measured, scripts[name], config)}
-        for name in sorted(scripts, key=lambda name: (-len(scripts[name]), name))
-    }
-    tasks = {
-        task: {
-            key: _score({model: found["lm_eval"][task] for model, found in measured.items()}, key)
-            for key in values
-            if not key.endswith("_stderr")
-        }
-        for task, values in measured["before"]["lm_eval"].items()
-    }
+def _lm_eval_with(config: EvalConfig) -> dict[str, Any]:
     return {
-        "split": config.split,
-        "prompts": len(rows),
-        "pairs": len(pairs),
-        "metrics": _metrics(measured, None, config),
-        "scripts": by_script if len(by_script) > 1 else {},
-        "lm_eval": tasks,
-        "lm_eval_with": {
-            "version": importlib.metadata.version("lm_eval"),
-            "batch_size": config.batch_size,
-            "limit": config.lm_eval_limit,
-        },
+        "version": importlib.metadata.version("lm_eval"),
+        "batch_size": config.batch_size,
+        "limit": config.lm_eval_limit,
     }
-
-
-def _score(found: dict[str, dict[str, float]], key: str) -> dict[str, Any]:
-    """Return one score of lm-eval for each model, with its standard error; 0 is not known.
-
-    That of the change takes the two scores for independent, though the questions are the same.
-    """
-    errors = {model: values.get(f"{key}_stderr", 0.0) for model, values in found.items()}
-    errors["change"] = math.hypot(errors["before"], errors["after"])
-    return {**{model: values[key] for model, values in found.items()}, "stderr": errors}
-
-
-def _metrics(
-    measured: dict[str, Measurement], prompts: set[str] | None, config: EvalConfig
-) -> dict[str, Any]:
-    """Return every metric's figures, over all prompts or some; without those of nothing."""
-    changes = {key: ends for key, ends in CHANGES.items() if set(ends) <= measured.keys()}
-    metrics = {}
-    for name, metric in METRICS.items():
-        keys = [key for key in measured["before"][name] if prompts is None or key in prompts]
-        if keys:
-            metrics[name] = {
-                "label": metric.label,
-                "better": metric.better,
-                "count": len(keys),
-                **intervals(
-                    {
-                        model: [found[name][key] for key in keys]
-                        for model, found in measured.items()
-                    },
-                    changes,
-                    samples=config.bootstrap_samples,
-                    seed=config.seed,
-                ),
-            }
-    return metrics
 
 
 def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict[str, Any]:
@@ -335,23 +163,6 @@ def _lineage(models: dict[str, Model], teacher: Responses, pairs: Pairs) -> dict
 def _funnel(pairs: Pairs) -> Funnel:
     drops = pairs.manifest.drops
     return build_funnel(len(pairs) + sum(drops.values()), drops, len(pairs))
-
-
-def _sample(row: Response, measured: dict[str, Measurement]) -> dict[str, Any]:
-    key = row.prompt.id
-
-    def right(found: Measurement) -> bool | None:
-        value = found["exact_match"].get(key)
-        return None if value is None else bool(value)
-
-    return {
-        "id": key,
-        "prompt": row.prompt.messages,
-        "teacher": row.text,
-        **{name: found["texts"][key] for name, found in measured.items()},
-        "expected": row.prompt.expected,
-        **{f"{name}_right": right(found) for name, found in measured.items()},
-    }
 
 
 def _curve(model: Model) -> list[Row]:

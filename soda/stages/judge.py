@@ -3,33 +3,33 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from soda.artifacts.kinds import Report
 from soda.artifacts.writer import LOGS, Writer
 from soda.config import Config
 from soda.endpoint.budget import Price
-from soda.endpoint.job import Rules
 from soda.endpoint.limits import Limits
-from soda.errors import DataError, StorageError
-from soda.evaluation.metrics import MODELS
+from soda.errors import StorageError
 from soda.evaluation.report import render_html, render_markdown
-from soda.judging.judges import same_family
-from soda.judging.model import JudgeModel, named_judge
-from soda.judging.verdict_on_student import Opponent, compare_with, measure_judge
-from soda.judging.verdicts import Matchup
+from soda.judging.judges import ChatJudge, same_family
+from soda.judging.model import JudgeModel, judge_of
+from soda.judging.opponents import STUDENT, Opponent, opponent_in, opponents_of, scored
+from soda.judging.rates import by_set, relative_scores
+from soda.judging.references import REFERENCE, ask_references
+from soda.judging.verdict_on_student import compare_with, judge_matchups, measure_judge
+from soda.judging.verdicts import Matchup, Verdict
 from soda.progress import say
 from soda.registry.registry import Registry
-from soda.rows import digest
 from soda.slices import slices_of
 from soda.storage import Place
 
 __all__ = ["JudgeConfig", "judge"]
 
-_KEYS = {"base": "before", "warmed": "warmed", "teacher": "teacher"}  # of a sample's answers
+_TAKEN = {"base", "warmed", "teacher", "champion", STUDENT, REFERENCE}  # names of others
 
 
 class JudgeConfig(Config):
@@ -54,6 +54,13 @@ class JudgeConfig(Config):
     seed: int = 0
     price: Price = Field(Price(), description="USD per million tokens of the judge")
     limits: Limits = Field(Limits(), description="as of teacher-gen; usd is for this stage")
+
+    @field_validator("others")
+    @classmethod
+    def _others_have_names_of_their_own(cls, others: dict[str, str]) -> dict[str, str]:
+        if taken := _TAKEN & others.keys():
+            raise ValueError(f"expected names of their own, found '{min(taken)}'")
+        return others
 
     def pin(self) -> Self:
         """Write the judge from the environment, and which reports are meant, into it."""
@@ -84,28 +91,26 @@ class JudgeConfig(Config):
 
 
 def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
-    """Judge the trained student's held-out answers against others' answers to the same prompts.
+    """Judge the trained student's answers against others' answers to the same prompts, set by set.
 
     Each pair is shown in both orders; a disagreement is a tie. The report that is made is the given
-    one with win rates, length-controlled win rates and, of scores, S / (S + R), each with its
-    interval; the judge's biases stand beside them. Without a judge, verifiers compare the answers
-    to checkable prompts. A judge's key is read from SODA_JUDGE_API_KEY.
+    one with win rates and length-controlled win rates, on the held-out split and on each task set;
+    the judge's biases stand beside them. With the protocol `scores` a chat model also answers each
+    prompt itself, once, and scores every model's answer beside its own: S / (S + R), as in SODA's
+    Table 1. Without a judge, verifiers compare the answers to checkable prompts. A judge's key is
+    read from SODA_JUDGE_API_KEY.
 
     Raises:
         DataError: another report has none of the same prompts.
     """
     samples = list(report.read_rows(Report.SAMPLES))
     figures = report.figures()
-    opponents = _opponents(report, figures, config)
-    opened = named_judge(
-        config.judge,
-        out.store(),
-        stage=config.stage(),
-        share=digest([report.digest, config.stage()]),
-        rules=Rules(config.price, config.limits),
-    )
+    opponents = _opponents(samples, figures, config)
+    bootstrap = {"samples": config.bootstrap_samples, "seed": config.seed}
+    sets = {row["id"]: row["set"] for row in samples}
     with Report.create(out, config=config, inputs={"report": report}) as writer:
-        with opened as (asked, account):
+        scores = None
+        with judge_of(config, report, out) as (asked, account):
             found: dict[str, Any] = {}
             for name, opponent in opponents.items():
                 matchups = [
@@ -113,16 +118,16 @@ def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
                     for row in samples
                     if row["id"] in opponent.answers
                 ]
-                found[name], verdicts = compare_with(
-                    opponent, matchups, asked, samples=config.bootstrap_samples, seed=config.seed
-                )
-                for verdict in verdicts:
-                    writer.write("verdicts.jsonl", {"opponent": name, **verdict.to_json()})
+                verdicts = judge_matchups(matchups, asked)
+                found[name] = compare_with(opponent, by_set(verdicts, sets), **bootstrap)
+                _keep(writer, verdicts, sets, candidate=STUDENT, opponent=name)
                 _mark(samples, opponent.title, {each.id: each.score for each in verdicts})
                 say(f"judge: {found[name]['said']}")
+            if isinstance(asked, ChatJudge) and config.judge.protocol == "scores":
+                scores = _scores(writer, samples, scored(samples, opponents), asked, config)
             biases = measure_judge(
                 asked,
-                [_matchup(row, "") for row in samples],
+                [_matchup(row, "") for row in samples if row["set"] == figures["split"]],
                 count=config.judge.calibration,
                 seed=config.seed,
             )
@@ -133,6 +138,7 @@ def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
             "biases": [bias.to_json() for bias in biases],
             "same_family": bool(asked and same_family(asked.name, teacher)),
             "opponents": found,
+            "scores": scores,
         }
         writer.account.update(judge=account())
         writer.facts["eval"] = {"config": report.eval_config, "inputs": report.eval_inputs}
@@ -141,54 +147,55 @@ def judge(*, report: Report, config: JudgeConfig, out: Place) -> Report:
 
 
 def _opponents(
-    report: Report, figures: Mapping[str, Any], config: JudgeConfig
+    samples: list[dict[str, Any]], figures: Mapping[str, Any], config: JudgeConfig
 ) -> dict[str, Opponent]:
-    """Return whom the student is compared with, in the config's order."""
-    found: dict[str, Opponent] = {}
-    metrics = figures["metrics"]
-    for name in config.opponents:
-        if name != "champion" and (name == "teacher" or _KEYS[name] in figures["models"]):
-            key = _KEYS[name]
-            answers = {row["id"]: row[key] for row in report.read_rows(Report.SAMPLES)}
-            change = {"base": "change", "warmed": "change_since_warm_up"}.get(name, "")
-            changes = {
-                each: {"mean": metric[change]["mean"], "better": metric["better"]}
-                for each, metric in metrics.items()
-                if change in metric
-            }
-            found[name] = Opponent(MODELS.get(key, name), answers, changes, "")
+    """Return whom the student is compared with: its report's own, others, the champion."""
     others = {name: Report.open(place) for name, place in config.others.items()}
     champion = config.champion()
     if champion is not None:
         others["champion"] = champion
     elif "champion" in config.opponents and config.registry:
         say(f"judge: {config.name} has no champion yet")
-    for other_name, other in others.items():
-        found[other_name] = _other(other_name, other, report, figures)
+    found = opponents_of(samples, figures, config.opponents)
+    for name, other in others.items():
+        found[name] = opponent_in(name, other, samples, figures)
     return found
 
 
-def _other(name: str, other: Report, report: Report, figures: Mapping[str, Any]) -> Opponent:
-    asked = {row["id"]: row["prompt"] for row in report.read_rows(Report.SAMPLES)}
-    answers = {
-        row["id"]: row["after"]
-        for row in other.read_rows(Report.SAMPLES)
-        if asked.get(row["id"]) == row["prompt"]
-    }
-    if not answers:
-        raise DataError(f"{other.path}: expected answers to the same prompts, found none ({name})")
-    if len(answers) < len(asked):
-        say(f"judge: {name} has answers to {len(answers)} of {len(asked)} prompts")
-    theirs = other.figures()["metrics"]
-    changes = {
-        each: {
-            "mean": metric["after"]["mean"] - theirs[each]["after"]["mean"],
-            "better": metric["better"],
+def _scores(
+    writer: Writer,
+    samples: list[dict[str, Any]],
+    models: Mapping[str, Opponent],
+    judge: ChatJudge,
+    config: JudgeConfig,
+) -> dict[str, Any]:
+    """Return every model's score beside the judge's own answers, by set."""
+    sets = {row["id"]: row["set"] for row in samples}
+    references = ask_references(judge, samples)
+    if missing := len(samples) - len(references.answers):
+        say(f"judge: {judge.name} has no answer of its own to {missing} of {len(samples)} prompts")
+    found = {}
+    for name, model in models.items():
+        verdicts = references.score(samples, model.answers)
+        _keep(writer, verdicts, sets, candidate=name, opponent=REFERENCE)
+        found[name] = {
+            "title": model.title,
+            "sets": {
+                each: relative_scores([of], samples=config.bootstrap_samples, seed=config.seed)
+                for each, of in by_set(verdicts, sets).items()
+            },
         }
-        for each, metric in figures["metrics"].items()
-        if each in theirs
-    }
-    return Opponent(name, answers, changes, other.digest)
+    for row in samples:
+        row["judge_answer"] = references.answers.get(row["id"])
+    return {"references": references.outcomes, "models": found}
+
+
+def _keep(
+    writer: Writer, verdicts: Iterable[Verdict], sets: Mapping[str, str], **between: str
+) -> None:
+    for verdict in verdicts:
+        row = {**between, "set": sets[verdict.id], **verdict.to_json()}
+        writer.write(Report.VERDICTS, row)
 
 
 def _matchup(row: Mapping[str, Any], theirs: str) -> Matchup:

@@ -52,6 +52,7 @@ def some_figures(**changed: Any) -> dict[str, Any]:
             "repetitive": a_metric("answers that repeat", "lower", (-0.1, -0.2, -0.05)),
         },
         "scripts": {},
+        "sets": {},
         "lm_eval": {
             "soda_facts": {
                 "acc": {
@@ -78,8 +79,10 @@ def some_figures(**changed: Any) -> dict[str, Any]:
 def a_sample(name: str = "one", **changed: Any) -> dict[str, Any]:
     return {
         "id": name,
+        "set": "test",
         "prompt": [{"role": "user", "content": "What is the capital of France?"}],
         "teacher": "Paris.",
+        "reference": None,
         "before": "Lyon.",
         "after": "Paris.",
         "expected": "Paris",
@@ -292,7 +295,7 @@ def judged_figures() -> dict[str, Any]:
     bias = {"label": "prefers the answer shown first", "rate": a_rate(0.7, 0.6, 0.8)}
     bias |= {"pairs": 50, "unclear": 0, "fair": False}
     about = {"name": "judge-1", "protocol": "scores", "biases": [bias], "same_family": True}
-    one = {"title": "base", "prompts": 9, "seeds": 1, "counts": counts, "relative_score": 51.2}
+    one = {"title": "base", "prompts": 9, "seeds": 1, "counts": counts, "sets": {}}
     one |= {"win_rate": a_rate(0.72, 0.55, 0.9), "length_controlled": a_rate(0.6, 0.4, 0.8)}
     one |= {"slices": {"turns: one": {"count": 9, **a_rate(0.72, 0.5, 0.9)}}}
     gap = {"decision": "not shown", "reason": "the teacher wins 60%", "threshold": 0.6}
@@ -305,7 +308,57 @@ def judged_figures() -> dict[str, Any]:
         "sensitive": {"rows": 1, "kinds": {"email": 1}},
         "shortcuts": [{"feature": "length", "auc": 0.9, "pairs": 28, "warn": True}],
     }
-    return some_figures(audit=audit, judge={**about, "opponents": {"before": one}})
+    judge = {**about, "opponents": {"before": one}, "scores": None}
+    return some_figures(audit=audit, judge=judge)
+
+
+def set_figures() -> dict[str, Any]:
+    """The same with a task set, which the judge also scored beside its own answers."""
+    figures = three_figures() | {"judge": judged_figures()["judge"]}
+    metrics = {"tokens": figures["metrics"]["length_ratio"] | {"label": "tokens of an answer"}}
+    about = {"prompts": 80, "trained_on": 3, "drops": {"bad_row": 2}}
+    figures["sets"] = {"vicuna-80": {**about, "metrics": metrics}}
+    [one] = figures["judge"]["opponents"].values()
+    one["sets"] = {"vicuna-80": {key: one[key] for key in one if key != "sets"}}
+    unknown = {"prompts": 0, "seeds": 1, **a_rate(None, 0, 100)}
+    scores = {"prompts": 80, "seeds": 1, **a_rate(47.26, 45.0, 49.5)}
+    sets = {"test": {**scores, "mean": 51.2}, "vicuna-80": scores}
+    models = {"student": {"title": "student", "sets": sets}}
+    models["teacher"] = {"title": "<teacher>", "sets": {"test": scores, "vicuna-80": unknown}}
+    references = {"answered": 88, "refused": 1}
+    figures["judge"]["scores"] = {"references": references, "models": models}
+    return figures
+
+
+def set_sample(name: str = "vicuna-80:1", **changed: Any) -> dict[str, Any]:
+    more = {"set": "vicuna-80", "teacher": None, "reference": "The set's.", "warmed": "Nice."}
+    more |= {"judge_answer": "The judge's.", "warmed_right": None}
+    return a_sample(name, **more | changed)
+
+
+def test_task_sets_have_tables_of_their_own_and_their_answers_no_teacher() -> None:
+    figures = set_figures()
+    page = render_html(figures, [a_sample(warmed="x", warmed_right=None), set_sample()], [])
+    tags(page)
+    for text in (
+        "80 of vicuna-80 (not asked: 2 bad row)",
+        "3 of its 80 prompts are training prompts too",
+        "base on vicuna-80",
+        '<td data-name="vicuna-80">47.3<small>45.0 to 49.5, 80 prompts</small></td>',
+        "&lt;teacher&gt;</th>",
+        "88 answered, 1 refused",
+        "<option>vicuna-80</option>",
+        "<h4>Reference</h4>",
+        "<h4>The judge itself</h4>",
+    ):
+        assert text in page
+    assert page.count("<h4>Teacher</h4>") == 1
+    text = render_markdown(figures)
+    row = "| vicuna-80, 80 prompts | tokens of an answer | 0.500 | 0.550 | 0.200 |"
+    assert row in text.replace("\\", "")
+    assert "| student | 51.2 (45.0 to 49.5) | 47.3 (45.0 to 49.5) |" in text
+    plain = render_html(some_figures(), [a_sample()], [])
+    assert "Task sets" not in plain and "all sets" not in plain
 
 
 def test_the_judge_stands_beside_its_bias_and_the_gap_beside_the_funnel() -> None:

@@ -156,6 +156,6 @@ def test_figures_are_given_by_script_where_prompts_mix_them(made, tmp_path):
 def test_an_answer_that_is_too_long_to_score_is_a_drop(made, tmp_path, monkeypatch):
     report = evaluate(made, tmp_path / "whole")
     assert "answer_too_long" not in report.manifest.drops
-    monkeypatch.setattr("soda.stages.eval.SCORED_TOKENS", 3)
+    monkeypatch.setattr("soda.evaluation.questions.SCORED_TOKENS", 3)
     with pytest.raises(DataError, match="expected answers in split 'test', found none"):
         evaluate(made, tmp_path / "none", bootstrap_samples=201)

@@ -18,7 +18,8 @@ GOOD, BAD = "a good answer", "a poor one"
 
 def sample(number, after=GOOD, before=BAD, expected=None, **more):
     prompt = [{"role": "user", "content": f"Question {number}?"}]
-    row = {"id": f"p{number}", "prompt": prompt, "teacher": "the teacher's"}
+    row = {"id": f"p{number}", "set": "test", "prompt": prompt, "teacher": "the teacher's"}
+    row["reference"] = None
     row |= {"before": f"{before} {number}", "after": f"{after} {number}", "expected": expected}
     return row | {"before_right": None, "after_right": None} | more
 
