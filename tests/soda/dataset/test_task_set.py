@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from soda.dataset.task_set import TASK_SETS, open_task_set
+from soda.dataset.task_set import TASK_SETS, open_task_set, task_set_digests
 from soda.errors import ConfigError, DataError
 
 ROWS = [
@@ -42,8 +42,40 @@ def test_a_file_alone_is_a_set_and_its_digest_follows_its_content(tmp_path):
     path = written(tmp_path / "mine.jsonl", [{"messages": [{"role": "user", "content": "Hi"}]}])
     one = open_task_set(str(path))
     assert one.name == "mine" and [task.text for task in one.tasks()] == ["Hi"]
+    before = one.digest
     written(path, [{"prompt": "Other"}])
-    assert open_task_set(str(path)).digest != one.digest
+    assert open_task_set(str(path)).digest != before
+
+
+def test_a_digest_says_how_a_file_is_read_too(tmp_path):
+    """The same file with another definition has other prompts, by another name other ids."""
+    path = written(tmp_path / "vicuna-80.jsonl")
+    texts = [str(path), f"vicuna-80={path}", f"dolly-500={path}"]
+    assert len({open_task_set(text).digest for text in texts}) == 3
+    moved = written(tmp_path / "v.jsonl")
+    assert open_task_set(f"vicuna-80={moved}").digest == open_task_set(texts[1]).digest
+
+
+def test_a_set_may_be_named_where_its_file_is_not_to_be_seen(tmp_path):
+    found = open_task_set(f"vicuna-80={tmp_path}/later.jsonl")
+    assert found.digest == "" and task_set_digests([]) == {}
+    with pytest.raises(ConfigError, match="vicuna-80: expected a file, found none at"):
+        list(found.tasks())
+
+
+def test_rows_that_hold_no_prompt_are_told_with_their_reason(tmp_path):
+    path = written(tmp_path / "mine.jsonl", [*ROWS, {"prompt": "Three?", "expected": [3, "three"]}])
+    path.write_text(path.read_text() + "no JSON\n" + '{"prompt": [{"role": "user"}]}\n')
+    dropped = []
+    found = list(open_task_set(str(path)).tasks(lambda *told: dropped.append(told)))
+    assert [task.id for task in found] == ["mine:1", "mine:2", "mine:4"]
+    assert found[-1].expected == [3, "three"] and found[0].expected is None
+    assert [(key, reason) for key, reason, _ in dropped] == [
+        ("mine:3", "empty_prompt"),
+        ("mine:5", "bad_row"),
+        ("mine:6", "bad_row"),
+    ]
+    assert dropped[1][2].startswith("line 5: expected JSON")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +83,7 @@ def test_a_file_alone_is_a_set_and_its_digest_follows_its_content(tmp_path):
     [
         ("vicuna-80", "expected the commit of its hub dataset, vicuna-80@<40 hex digits>"),
         ("vicuna-8", "did you mean 'vicuna-80'?"),
-        ("nothing/there.jsonl", "expected a task set or a file"),
+        ("nothing/there", "expected a task set or a file"),
     ],
 )
 def test_what_is_no_set_is_refused(text, said):

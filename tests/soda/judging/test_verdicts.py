@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from soda.judging.verdicts import Matchup, Reading, Verdict, relative_score, tally
+from soda.judging.verdicts import SAME_ANSWER, Matchup, Reading, Verdict, tally
 from tests.fakes.judges import matchup, verdict
 
 
@@ -45,9 +45,11 @@ def test_the_papers_score_is_the_mean_share_of_both_orders():
     both = orders(1.0, 0.0, ([8.0, 4.0], [3.0, 6.0]))  # 2/3 and 1/3
     better = orders(1.0, 1.0, ([9.0, 3.0], [9.0, 3.0]))  # 3/4
     half_read = orders(1.0, None, ([9.0, 1.0], None))
-    assert relative_score([both]) == pytest.approx(50)
-    assert relative_score([both, better, half_read]) == pytest.approx(62.5)
-    assert relative_score([half_read, verdict(1.0)]) is None
+    assert both.relative_score == pytest.approx(50)
+    assert better.relative_score == pytest.approx(75)
+    assert half_read.relative_score is None and verdict(1.0).relative_score is None
+    same = Verdict.of(matchup(), "fake", SAME_ANSWER, [Reading("candidate", 0.5, "")])
+    assert same.relative_score == 50
 
 
 def test_a_verdict_is_the_same_after_writing_and_reading():

@@ -159,3 +159,88 @@ def test_an_answer_that_is_too_long_to_score_is_a_drop(made, tmp_path, monkeypat
     monkeypatch.setattr("soda.evaluation.questions.SCORED_TOKENS", 3)
     with pytest.raises(DataError, match="expected answers in split 'test', found none"):
         evaluate(made, tmp_path / "none", bootstrap_samples=201)
+
+
+VICUNA = [
+    {"instruction": "Say sky.", "output": "sky"},
+    {"instruction": "Say moon.", "expected": "moon"},
+    {"instruction": "Say stone. " * 3000},
+    {"instruction": " "},
+]
+
+
+def write_set(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_task_sets_are_measured_beside_the_split_without_a_teacher(trained, tmp_path, capsys):
+    known = next(row for row in trained["teacher"].rows() if row.prompt.split == "train")
+    rows = [*VICUNA, {"instruction": known.prompt.messages[-1]["content"]}]
+    path = write_set(tmp_path / "v.jsonl", rows)
+    path.write_text(path.read_text() + "{\n")
+    sets = [f"vicuna-80={path}"]
+    report = evaluate(trained, tmp_path / "report", "model", "warmed", sets=sets)
+    figures, plain = report.figures(), evaluate(trained, tmp_path / "no", "model", "warmed")
+    assert plain.figures()["sets"] == {} and plain.figures()["metrics"] == figures["metrics"]
+    assert plain.scores() == report.scores()
+    found = figures["sets"]["vicuna-80"]
+    assert found["prompts"] == 3 and found["trained_on"] == 1
+    assert found["drops"] == {"prompt_too_long": 1, "empty_prompt": 1, "bad_row": 1}
+    assert found["drops"].items() <= report.manifest.drops.items()
+    counts = {name: metric["count"] for name, metric in found["metrics"].items()}
+    assert counts == {
+        **{"reference_rouge_l": 1, "exact_match": 1},
+        **{"tokens": 3, "stopped": 3, "repetitive": 3},
+    }
+    assert found["metrics"]["tokens"].keys() > {"before", "warmed", "after", "change"}
+    samples = [row for row in report.read_rows("samples.jsonl") if row["set"] == "vicuna-80"]
+    assert [row["id"] for row in samples] == ["vicuna-80:1", "vicuna-80:2", "vicuna-80:5"]
+    assert samples[0]["reference"] == "sky" and samples[0]["teacher"] is None
+    assert isinstance(samples[1]["after_right"], bool) and samples[0]["after_right"] is None
+    said = capsys.readouterr().err
+    assert "3 of 6 prompts of vicuna-80 are not asked" in said
+    assert "1 of 3 prompts of vicuna-80 are training prompts too" in said
+    assert "Task sets" in (report.path / "report.html").read_text()
+
+
+def test_what_was_measured_on_a_set_is_read_by_every_later_report(trained, tmp_path, capsys):
+    path = write_set(tmp_path / "v.jsonl", VICUNA[:2])
+    one = evaluate(trained, tmp_path / "one", "warmed", sets=[f"vicuna-80={path}"])
+    capsys.readouterr()
+    again = evaluate(
+        trained, tmp_path / "again", "warmed", sets=[f"vicuna-80={path}"], bootstrap_samples=201
+    )
+    said = capsys.readouterr().err
+    assert "before: measured before" in said and "after: measured before" in said
+    assert again.digest != one.digest and again.scores() == one.scores()
+    write_set(path, VICUNA[:1])
+    other = evaluate(trained, tmp_path / "other", "warmed", sets=[f"vicuna-80={path}"])
+    said = capsys.readouterr().err
+    assert "before: measured before" not in said and "before: lm-eval" not in said
+    assert other.digest != one.digest and other.figures()["sets"]["vicuna-80"]["prompts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "error", "reason"),
+    [
+        ("test.jsonl", VICUNA, ConfigError, "expected another name than the split's, 'test'"),
+        ("none.jsonl", None, ConfigError, "none: expected a file, found none at"),
+        ("v.jsonl", VICUNA[3:], DataError, "v: expected prompts, found none"),
+        ("v.jsonl", VICUNA[2:3], DataError, "v: expected prompts that can be asked, found none"),
+        ("vicuna-81@main", None, ConfigError, "did you mean 'vicuna-80'"),
+    ],
+)
+def test_a_set_that_cannot_be_asked_is_refused(made, tmp_path, name, rows, error, reason):
+    named = name if "@" in name else str(tmp_path / name)
+    if rows:
+        write_set(tmp_path / name, rows)
+    with pytest.raises(error, match=reason):
+        evaluate(made, tmp_path / "report", sets=[named])
+    assert not (tmp_path / "report").exists()
+
+
+def test_two_sets_of_one_name_are_refused(made, tmp_path):
+    path = write_set(tmp_path / "v.jsonl", VICUNA)
+    with pytest.raises(ConfigError, match="v: expected each task set once, found it twice"):
+        evaluate(made, tmp_path / "report", sets=[str(path), str(path)])

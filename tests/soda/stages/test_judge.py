@@ -6,7 +6,7 @@ import pytest
 
 import soda
 from soda.artifacts.kinds import Report
-from soda.errors import DataError
+from soda.errors import ConfigError, DataError
 from soda.registry.registry import Registry
 from soda.stages.eval import EvalConfig
 from tests.fakes.judges import shown
@@ -41,10 +41,17 @@ def run(root, report, out="judged", **config):
 
 
 def scorer(score):
-    """A judge's server that gives each answer a score, by the paper's protocol."""
+    """A judge's server that gives each answer a score, by the paper's protocol.
+
+    Its own answers are as good as a student's best, and to "Refuse" it has none.
+    """
 
     def reply(body, times):
-        return completion(" ".join(str(score(text)) for text in shown(body["messages"])))
+        answers = shown(body["messages"])
+        if not answers and body["messages"][-1]["content"].startswith("Refuse"):
+            return completion("", finish="content_filter")
+        scores = " ".join(str(score(text)) for text in answers)
+        return completion(scores or f"{GOOD} of the judge's own")
 
     return fake_teacher(reply)
 
@@ -70,7 +77,6 @@ def test_a_better_student_wins_and_the_report_says_so_beside_the_judges_bias(tmp
     base = told["opponents"]["base"]
     assert base["win_rate"]["mean"] == pytest.approx(20 / 24) and base["win_rate"]["low"] > 0.5
     assert base["counts"]["wins"] == 20 and base["counts"]["losses"] == 4
-    assert base["relative_score"] == pytest.approx((20 * 75 + 4 * 25) / 24)
     assert base["changes"]["rouge_l"] == {"mean": 0.1, "better": "higher"}
     assert "turns: one" in base["slices"] and set(told["opponents"]) == {"base"}
     assert told["biases"][0]["label"] == "prefers the answer shown first"
@@ -80,6 +86,64 @@ def test_a_better_student_wins_and_the_report_says_so_beside_the_judges_bias(tmp
     assert found.eval_config == report.manifest.config
     page = (found.path / Report.PAGE).read_text()
     assert "A judge prefers it to base in 83.3% of 24 prompts" in page
+
+
+def test_every_model_is_scored_beside_the_judges_own_answers_set_by_set(tmp_path):
+    """As in the paper: R is the judge's own answer's score, and it is asked once a prompt."""
+    rows = [sample(n, warmed=f"{GOOD} w{n}", warmed_right=None) for n in range(12)]
+    rows += [
+        sample(n, after=BAD, warmed=f"{GOOD} w{n}", warmed_right=None, teacher=None)
+        | {"id": f"vicuna-80:{n}", "set": "vicuna-80"}
+        for n in range(12, 25)
+    ]
+    rows[-1]["prompt"] = [{"role": "user", "content": "Refuse this."}]
+    report = make_report(tmp_path / "report", rows, three_figures())
+    with scorer(quality) as server:
+        config = {"judge": judge(server, calibration=0)}
+        config["opponents"] = ["base", "warmed", "teacher"]
+        found = run(tmp_path, report, **config)
+        assert all(server.asked[row["prompt"][-1]["content"]] == 1 for row in rows)
+    told = found.figures()["judge"]
+    scores = told["scores"]
+    assert list(scores["models"]) == ["base", "warmed", "student", "teacher"]
+    means = {
+        name: [each["mean"] for each in one["sets"].values()]
+        for name, one in scores["models"].items()
+    }
+    assert means["base"] == means["teacher"][:1] + [25] == [25, 25]  # 3 / (3 + 9)
+    assert means["warmed"] == [50, 50] and means["student"] == [50, 25]
+    assert means["teacher"][1] is None  # it was not asked the set's prompts
+    assert scores["models"]["student"]["sets"]["vicuna-80"]["prompts"] == 12
+    assert scores["references"] == {"answered": 24, "refused": 1}
+    base, warmed = told["opponents"]["base"], told["opponents"]["warmed"]
+    assert base["prompts"] == 12 and base["win_rate"]["mean"] == 1
+    assert base["sets"]["vicuna-80"]["win_rate"]["mean"] == 0.5
+    assert warmed["sets"]["vicuna-80"]["win_rate"]["mean"] == 0
+    assert told["opponents"]["teacher"]["sets"] == {}
+    verdicts = list(found.read_rows(Report.VERDICTS))
+    kept = {(row["candidate"], row["opponent"], row["set"]) for row in verdicts}
+    assert {("student", "base", "vicuna-80"), ("warmed", "reference", "test")} <= kept
+    answers = [row["judge_answer"] for row in found.read_rows(Report.SAMPLES)]
+    assert answers == [f"{GOOD} of the judge's own"] * 24 + [None]
+    assert "| student | 50.0 (50.0 to 50.0) | 25.0 (25.0 to 25.0) |" in (
+        found.path / Report.TABLE
+    ).read_text().replace("\\", "")
+
+
+def test_without_scores_the_judge_is_asked_for_no_answer_of_its_own(tmp_path):
+    report = make_report(tmp_path / "report", [sample(n) for n in range(12)])
+    with fake_teacher(lambda body, times: completion("[[A]]")) as server:
+        asked = judge(server, protocol="pairwise", calibration=0)
+        found = run(tmp_path, report, judge=asked)
+        assert server.asked["Question 1?"] == 0
+    assert found.figures()["judge"]["scores"] is None
+
+
+@pytest.mark.parametrize("name", ["base", "student", "reference"])
+def test_another_report_has_a_name_of_its_own(tmp_path, name):
+    report = make_report(tmp_path / "report", [sample(1)])
+    with pytest.raises(ConfigError, match=f"others: expected names of their own, found '{name}'"):
+        run(tmp_path, report, others={name: str(report.path)})
 
 
 def test_an_answer_that_is_only_longer_wins_less_at_equal_length(tmp_path):
