@@ -1,5 +1,7 @@
 """The judge stage as a Kubeflow component."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from .. import images
@@ -15,7 +17,7 @@ def judge(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
     store: str = "",
-):
+) -> NamedTuple("Made", [("place", str)]):
     """Let a judge compare the trained student with the base, the champion and other students.
 
     Args:
@@ -25,11 +27,15 @@ def judge(
         page: The report as a page.
         summary: The report in a few lines.
         store: Where journals, unfinished work and finished artifacts lie: gs://, s3:// or a folder.
+
+    Returns:
+        place: Its address in the store, for a step that collects several.
     """
-    from soda.launch import launch, show
+    from soda.launch import launch, place_in_store, show
 
     made = launch(
         "judge", inputs={"report": report.path}, config=config, out=judged.path, store=store
     )
     judged.metadata.update(digest=made.digest, rows=made.manifest.rows)
     show(made, {"report.html": page.path, "report.md": summary.path})
+    return (place_in_store(made),)

@@ -120,7 +120,7 @@ class _Graph:
             part = replace(step, name=f"{name} {shard}", title=f"{title} {shard}", shard=shard)
             self.steps[part.name] = part
             parts.append(part.name)
-        self.steps[name] = replace(step, after=tuple(parts))
+        self.steps[name] = replace(step, after=(*step.after, *parts))
         self._known[identity] = name
         return name
 
@@ -147,7 +147,7 @@ def make_graph(recipe: Recipe, pipeline: str, shards: Shards = Shards()) -> list
             register = recipe.get("register", {})
             champion = {key: register[key] for key in ("registry", "name") if key in register}
             judged = {**recipe, "judge": {**champion, **recipe["judge"]}}
-            report = graph.add(judged, "judge", "Judge", _Label(), report=report)
+            report = _judge(graph, judged, report, _Label())
         trained = made.trained
         graph.add(recipe, "register", "Register", _Label(), model=trained, report=report)
     if len(graph.steps) > MOST_STEPS:
@@ -170,7 +170,8 @@ def _compare(graph: _Graph, recipe: Recipe) -> None:
     own = {each.seed: each.recipe for each in variants if each.is_own}
     for number, values in own.items():  # first, so that what is shared has the plain names
         _train(graph, values, _Label("", seed[number]), skip_idle=True)
-    names, reports = [], []
+    names: list[str] = []
+    reports: list[str] = []
     for each in variants:
         label = _Label(each.name, seed[each.seed])
         made = _train(graph, each.recipe, label, skip_idle=True)
@@ -179,7 +180,10 @@ def _compare(graph: _Graph, recipe: Recipe) -> None:
                 f"variant '{each.name}': expected the recipe's own prompts, student and teacher, "
                 "found others"
             )
-        reports.append(_measure(graph, plain, made, pairs, label))
+        report = _measure(graph, plain, made, pairs, label)
+        if "judge" in plain:  # one after the other: each finds what the others have paid for
+            report = _judge(graph, plain, report, label, after=tuple(reports[-1:]))
+        reports.append(report)
         names.append(each.name)
     step = Step("compare", "compare", "Compare", {"reports": tuple(reports)}, {"names": names}, "")
     graph.put(step, _Label())
@@ -269,3 +273,11 @@ def _measure(graph: _Graph, recipe: Recipe, made: _Made, pairs: str, label: _Lab
     models = {"model": made.trained, "warmed": made.warmed, "base": made.base}
     answers = {"teacher": made.teacher, "pairs": pairs}
     return graph.add(recipe, "eval", "Measure", label, **models, **answers)
+
+
+def _judge(
+    graph: _Graph, recipe: Recipe, report: str, label: _Label, after: tuple[str, ...] = ()
+) -> str:
+    values = short_values(parse_step(recipe, "judge"))
+    step = Step("judge", "judge", "Judge", {"report": report}, values, "judge", after)
+    return graph.put(step, label)

@@ -11,6 +11,7 @@ from soda.artifacts.writer import LOGS
 from soda.config import Config
 from soda.errors import ConfigError, DataError
 from soda.evaluation.comparison import render_comparison
+from soda.judging.over_seeds import compare_judged
 from soda.statistics.bootstrap import resample
 from soda.storage import Place
 
@@ -37,17 +38,18 @@ class CompareConfig(Config):
 
 
 def compare(*, reports: list[Report], config: CompareConfig, out: Place) -> Comparison:
-    """Compare variants of one recipe on the same held-out prompts, over seeds.
+    """Compare variants of one recipe on the same prompts, over seeds.
 
     For each metric and variant: the mean, the change from the base student, and the difference to
     the yardstick, paired by prompt and by place among the seeds. Intervals (95 %) are over prompts
     (bootstrap) and seeds (Student's t) at once; with one seed, over prompts alone. Time and memory
-    are means over seeds, and multiples of the yardstick's.
+    are means over seeds, and multiples of the yardstick's. Of reports that a judge has seen also
+    win rates over each opponent, and S / (S + R) x 100 as in SODA's Table 1, set by set.
 
     Raises:
         ConfigError: there are more or fewer names than reports.
         DataError: the reports are of other prompts, another teacher or another base, or measured
-            in another way.
+            or judged in another way.
     """
     if len(config.names) != len(reports):
         raise ConfigError(
@@ -68,6 +70,9 @@ def compare(*, reports: list[Report], config: CompareConfig, out: Place) -> Comp
         "prompts": figures["prompts"],
         "teacher": figures["teacher"]["model"],
         "rows": [_row(key, variants, yardstick, config) for key in figures["metrics"]],
+        "judged": compare_judged(
+            variants, yardstick, samples=config.bootstrap_samples, seed=config.seed
+        ),
     }
     with Comparison.create(out, config=config, inputs={"reports": reports}) as writer:
         text = json.dumps(found, indent=2)
@@ -93,12 +98,14 @@ def _refuse_others(reports: list[Report], names: list[str]) -> None:
 
 def _measured(report: Report) -> dict[str, Any]:
     """Return what was measured, and how: reports have to share it, or their figures say nothing."""
-    figures, manifest = report.figures(), report.manifest
+    figures, inputs, judged = report.figures(), report.eval_inputs, report.figures().get("judge")
     return {
         **{key: figures[key] for key in _SAME},
-        **{text: manifest.inputs.get(key) for key, text in _MEASURED.items()},
+        **{text: inputs.get(key) for key, text in _MEASURED.items()},
         "base student": figures["weights"]["before"],
-        "config of eval": manifest.config,
+        "config of eval": report.eval_config,
+        "judge": judged and {key: judged[key] for key in ("name", "protocol")},
+        "config of judge": judged and report.manifest.config,
     }
 
 

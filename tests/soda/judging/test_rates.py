@@ -20,8 +20,8 @@ def all_of(score, names):
 
 
 def test_of_several_seeds_prompts_count_that_are_clear_in_all():
-    first = all_of(1.0, range(12)) + [verdict(None, "p12")]
-    second = all_of(0.0, range(11)) + [verdict(None, "p11"), verdict(1.0, "p12")]
+    first = [*all_of(1.0, range(12)), verdict(None, "p12")]
+    second = [*all_of(0.0, range(11)), verdict(None, "p11"), verdict(1.0, "p12")]
     found = win_rates([first, second], **FEW)
     assert found["prompts"] == 11 and found["seeds"] == 2
     assert found["win_rate"] == {"mean": 0.5, "low": 0.0, "high": 1.0}  # two seeds that disagree

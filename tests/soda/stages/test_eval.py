@@ -189,10 +189,9 @@ def test_task_sets_are_measured_beside_the_split_without_a_teacher(trained, tmp_
     assert found["drops"] == {"prompt_too_long": 1, "empty_prompt": 1, "bad_row": 1}
     assert found["drops"].items() <= report.manifest.drops.items()
     counts = {name: metric["count"] for name, metric in found["metrics"].items()}
-    assert counts == {
-        **{"reference_rouge_l": 1, "exact_match": 1},
-        **{"tokens": 3, "stopped": 3, "repetitive": 3},
-    }
+    assert counts == {"reference_rouge_l": 1, "exact_match": 1} | dict.fromkeys(
+        ("tokens", "stopped", "repetitive"), 3
+    )
     assert found["metrics"]["tokens"].keys() > {"before", "warmed", "after", "change"}
     samples = [row for row in report.read_rows("samples.jsonl") if row["set"] == "vicuna-80"]
     assert [row["id"] for row in samples] == ["vicuna-80:1", "vicuna-80:2", "vicuna-80:5"]

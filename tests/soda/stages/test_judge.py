@@ -110,7 +110,7 @@ def test_every_model_is_scored_beside_the_judges_own_answers_set_by_set(tmp_path
         name: [each["mean"] for each in one["sets"].values()]
         for name, one in scores["models"].items()
     }
-    assert means["base"] == means["teacher"][:1] + [25] == [25, 25]  # 3 / (3 + 9)
+    assert means["base"] == [*means["teacher"][:1], 25] == [25, 25]  # 3 / (3 + 9)
     assert means["warmed"] == [50, 50] and means["student"] == [50, 25]
     assert means["teacher"][1] is None  # it was not asked the set's prompts
     assert scores["models"]["student"]["sets"]["vicuna-80"]["prompts"] == 12
