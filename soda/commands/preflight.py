@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from soda import storage
 from soda.config import Config
+from soda.dataset.task_set import task_set_digests
 from soda.errors import ConfigError, SodaError, StorageError, refuse
 from soda.kubernetes.api import connect
 from soda.kubernetes.checks import Gpus, allowed, gpu_nodes, quota, training_runtime
@@ -20,6 +21,8 @@ from soda.kubernetes.resources import CpuPods, GpuPods, Texts, texts_of
 from soda.progress import say
 from soda.recipe import STEPS, Recipe, check_recipe, load_recipe, parse_step
 from soda.run_state import recording
+from soda.stages.audit import AuditConfig
+from soda.stages.eval import EvalConfig
 from soda.stages.import_student import ImportStudentConfig, look_at_source
 from soda.stages.prepare_prompts import PreparePromptsConfig, look_at_dataset
 from soda.stages.register import RegisterConfig
@@ -91,6 +94,8 @@ def preflight(
         if isinstance(config, ImportStudentConfig):
             look = functools.partial(look_at_source, config)
             found.append(_check(f"student{label}", look, _FIXES["student"]))
+    if named := {tuple(texts) for each in configs.values() if (texts := _task_sets(each))}:
+        found.append(_check("task sets", functools.partial(_readable, named), _FIXES["task sets"]))
     trainings = [each for each in configs.values() if isinstance(each, TrainConfig)]
     if trainings:
         look = functools.partial(_processes, trainings, gpus)
@@ -111,6 +116,7 @@ _FIXES = {
     "prompts": "correct prepare-prompts in the recipe",
     "teacher": "correct teacher-gen in the recipe, or the Secret that holds the key as api_key",
     "student": "correct import-student in the recipe",
+    "task sets": "correct the names, or put the files where the recipe says that they are",
     "processes": "set gpus.count to 1, and train_nodes too",
     "store": "name a place where this service account may create objects; the root of a volume has "
     "to belong to uid 10001 (manifests/README.md, A volume that uid 10001 cannot write)",
@@ -149,6 +155,24 @@ def _of_recipe(recipe: Recipe, configs: dict[str, Config]) -> Check:
     if problems:
         return Check("recipe", "failed", "; ".join(problems), "correct the recipe's values")
     return Check("recipe", "ok", f"{len(configs)} step{'s' * (len(configs) != 1)}")
+
+
+def _task_sets(config: Config) -> list[str]:
+    """Return the task sets that a step reads."""
+    match config:
+        case EvalConfig():
+            return config.sets
+        case AuditConfig():
+            return config.held_out
+    return []
+
+
+def _readable(named: set[tuple[str, ...]]) -> str:
+    digests = {key: each for texts in named for key, each in task_set_digests(texts).items()}
+    absent = sorted(name for name, digest in digests.items() if not digest)
+    if absent:
+        raise ConfigError(f"expected the file of every task set, found none of {', '.join(absent)}")
+    return ", ".join(sorted(digests))
 
 
 def _teacher(config: TeacherGenConfig) -> str:

@@ -76,6 +76,20 @@ def test_variants_share_what_is_equal_and_every_seed_is_a_training():
     assert steps["compare"].values["names"] == ["soda", "soda", "loud", "loud"]
 
 
+def test_where_a_recipe_names_a_judge_each_training_is_judged_one_after_the_other():
+    """Then each finds in the journal what the earlier ones have paid for."""
+    variants = {"soda": {}, "loud": {"train": {"loss": {"name": "dpo", "beta": 0.5}}}}
+    judge = {"opponents": ["base"]}
+    steps = graph("compare", variants=variants, seeds=[0, 1], judge=judge)
+    judged = [step for step in steps.values() if step.stage == "judge"]
+    names = [f"judge: {each}, seed {n}" for each in variants for n in (0, 1)]
+    assert [step.name for step in judged] == names
+    assert steps["compare"].inputs["reports"] == tuple(names)
+    assert [step.after for step in judged] == [(), *((name,) for name in names[:-1])]
+    assert judged[0].inputs == {"report": "eval: soda, seed 0"}
+    assert {step.values["opponents"][0] for step in judged} == {"base"}
+
+
 def test_a_variant_with_other_rejects_is_measured_on_the_recipes_own_pairs():
     steps = compared(soda={}, other={"rejects": REJECTS})
     assert steps["train: other"].inputs["data"] == "pair-build: other"

@@ -10,7 +10,14 @@ import pytest
 from soda.evaluation.audit_page import render_audit
 from soda.evaluation.report import draw_charts, render_html
 from tests.fakes.browser import CHROMIUM, chromium, in_browser
-from tests.soda.evaluation.test_report import CURVE, a_sample, judged_figures, three_figures
+from tests.soda.evaluation.test_report import (
+    CURVE,
+    a_sample,
+    judged_figures,
+    set_figures,
+    set_sample,
+    three_figures,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,8 +50,10 @@ def many(count):
     ]
 
 
-def report(samples):
-    figures = three_figures() | {key: judged_figures()[key] for key in ("judge", "audit")}
+def report(samples, figures=None):
+    figures = figures or three_figures() | {
+        key: judged_figures()[key] for key in ("judge", "audit")
+    }
     figures["regressions"] = []
     return render_html(figures, samples, draw_charts([CURVE]), steps=[STEP], recipe="train: {}\n")
 
@@ -106,6 +115,35 @@ def test_ten_thousand_rows_open_within_a_second_and_filter_and_search_find_them(
     assert last == "3333 of 10000 prompts, page 2 of 167"
 
 
+def with_sets():
+    figures = set_figures() | {"audit": judged_figures()["audit"]}
+    return report([*many(30), *(set_sample(f"vicuna-80:{n}") for n in range(12))], figures)
+
+
+def test_answers_can_be_filtered_by_set(browser, tmp_path):
+    async def work(tab):
+        status = "document.getElementById('samples-status').textContent"
+        choose = "const set = document.querySelectorAll('#samples-tools select')[1];"
+
+        async def of(name):
+            act = f"{choose} set.value = {name!r}; set.dispatchEvent(new Event('change'));"
+            return await tab.ask(f"(() => {{ {act} return {status}; }})()")
+
+        found = [await of("vicuna-80"), await of("test"), await of("")]
+        await of("vicuna-80")
+        text = "document.querySelector('#samples article').textContent"
+        return found, await tab.ask(text)
+
+    found, text = visit(browser, tmp_path / "r.html", with_sets(), work)
+    assert found == [
+        "12 of 42 prompts",
+        "30 of 42 prompts, page 1 of 2",
+        "42 of 42 prompts, page 1 of 3",
+    ]
+    assert "vicuna-80:0, vicuna-80" in text and "The judge's." in text and "The set's." in text
+    assert "Teacher" not in text
+
+
 @pytest.mark.parametrize("width", [390, 768, 1200])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_cut_off_on_any_screen(browser, tmp_path, width, dark):
@@ -124,11 +162,13 @@ def test_nothing_is_cut_off_on_any_screen(browser, tmp_path, width, dark):
             "document.documentElement.scrollWidth - innerWidth"
         )
 
-    cut, over = visit(browser, tmp_path / "r.html", report(many(30)), work)
+    cut, over = visit(browser, tmp_path / "r.html", with_sets(), work)
     assert cut == [] and over <= 0
 
 
-@pytest.mark.parametrize("field", ["id", "teacher", "before", "after", "expected"])
+@pytest.mark.parametrize(
+    "field", ["id", "set", "teacher", "reference", "judge_answer", "before", "after", "expected"]
+)
 def test_hostile_answers_are_text(browser, tmp_path, field):
     async def work(tab):
         here = "document.getElementById('samples').textContent"
@@ -139,7 +179,8 @@ def test_hostile_answers_are_text(browser, tmp_path, field):
         )
 
     rows = [a_sample(warmed="x", warmed_right=None, **{field: EVIL})]
-    title, text, elements = visit(browser, tmp_path / "r.html", report(rows), work)
+    page = report(rows, set_figures() | {"audit": None})
+    title, text, elements = visit(browser, tmp_path / "r.html", page, work)
     assert title.startswith("Distillation report") and EVIL in text and elements == 0
 
 
@@ -157,7 +198,7 @@ def test_everything_that_can_be_used_has_a_name_and_headings_are_in_order(browse
         levels = "[...document.querySelectorAll('h1, h2, h3, h4')].map(each => +each.tagName[1])"
         return nameless, await tab.ask(levels)
 
-    nameless, levels = visit(browser, tmp_path / "r.html", report(many(5)), work)
+    nameless, levels = visit(browser, tmp_path / "r.html", with_sets(), work)
     assert nameless == [] and levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +12,9 @@ from soda.artifacts.kinds import Comparison, Report
 from soda.cli import main
 from soda.errors import ConfigError, DataError
 from soda.evaluation.metrics import CHANGES, METRICS, intervals
+from soda.judging.verdicts import Reading, Verdict
 from soda.stages.eval import EvalConfig
+from soda.stages.judge import JudgeConfig
 
 GAINS = {"soda": 0.3, "seqkd": 0.1, "gad": 0.2}
 COSTS = {"soda": (100.0, 8.0), "seqkd": (50.0, 6.0), "gad": (1000.0, 12.0)}
@@ -154,6 +157,71 @@ def test_of_several_seeds_the_interval_is_wider_and_the_difference_is_paired(mad
     expected = {"mean": -0.19, "low": -0.19, "high": -0.19}  # the same in both seeds
     assert seqkd["beside"] == pytest.approx(expected)
     assert "seqkd x 2 seeds" in (made.path / "logs/comparison.md").read_text()
+
+
+def verdicts(scores, candidate="student", opponent="reference"):
+    """What a judge said of 20 prompts, each in both orders; a score of 5 is the reference's."""
+    for number in range(20):
+        readings = [
+            Reading(first, float(scores > 5) if scores != 5 else 0.5, "", [scores, 5])
+            for first in ("candidate", "baseline")
+        ]
+        made = Verdict(f"p{number}", "judge-1", "scores", readings, [9, 9])
+        yield {"candidate": candidate, "opponent": opponent, "set": "test", **made.to_json()}
+
+
+def judged_report(made, path, method, score, name="judge-1"):
+    """A report as judge makes it, of scores that are known."""
+    report = make_report(made, path / "plain", method)
+    opponents = {"base": {"title": "base"}}
+    judge = {"name": name, "protocol": "scores", "opponents": opponents}
+    with Report.create(path / "judged", config=JudgeConfig(), inputs={"report": report}) as writer:
+        text = json.dumps(report.figures() | {"judge": judge})
+        (writer.path / "report.json").write_text(text)
+        shutil.copyfile(report.path / "scores.json", writer.path / "scores.json")
+        writer.facts["eval"] = {"config": report.eval_config, "inputs": report.eval_inputs}
+        rows = [*verdicts(score, opponent="base"), *verdicts(4, "base"), *verdicts(score)]
+        for row in rows:
+            writer.write(Report.VERDICTS, row)
+    return Report.open(path / "judged")
+
+
+def test_what_a_judge_said_of_several_seeds_has_an_interval_over_them(made, tmp_path):
+    scores = {"soda": (6, 9), "seqkd": (5, 4)}
+    names, reports = [], {}
+    for method, both in scores.items():
+        for seed, score in enumerate(both):
+            path = tmp_path / f"{method}-{seed}"
+            reports[f"{method}-{seed}"] = judged_report(made, path, method, score)
+            names.append(method)
+    comparison = compare(reports, tmp_path / "out", names)
+    found = json.loads((comparison.path / "comparison.json").read_text())["judged"]
+    assert found["name"] == "judge-1"
+    [score] = found["scores"]
+    assert score["set"] == "test" and score["base"]["mean"] == pytest.approx(400 / 9)
+    soda_, seqkd = score["trained"]["soda"], score["trained"]["seqkd"]
+    means = [100 * one / (one + 5) for one in (6, 9, 5, 4)]
+    assert soda_["mean"] == pytest.approx(sum(means[:2]) / 2) and soda_["seeds"] == 2
+    spread = 12.7 * abs(means[1] - means[0]) / 2  # Student's t with one degree of freedom
+    assert soda_["mean"] - soda_["low"] == pytest.approx(min(spread, soda_["mean"]), rel=0.2)
+    assert soda_["beside"] is None
+    assert seqkd["beside"]["mean"] == pytest.approx((sum(means[2:]) - sum(means[:2])) / 2)
+    [rate] = found["win_rates"]
+    assert rate["opponent"] == "base" and rate["trained"]["seqkd"]["win_rate"]["mean"] == 0.25
+    page, text = ((comparison.path / name).read_text() for name in Comparison.PAGES)
+    assert "What the judge says" in page and "score, test" in page
+    assert "| score, test | 44.4 (44.4 to 44.4) | 59.4 (" in text
+    table = [line for line in text.partition("Judged by")[2].splitlines() if line[:1] == "|"]
+    assert len(table) == 4 and len({line.count("|") for line in table}) == 1
+
+
+def test_reports_that_were_judged_otherwise_are_refused(made, reports, tmp_path):
+    reports["soda"] = judged_report(made, tmp_path / "a", "soda", 6)
+    with pytest.raises(DataError, match="expected reports of the same judge"):
+        compare(reports, tmp_path / "out")
+    both = {name: judged_report(made, tmp_path / name, "soda", 6, name) for name in ("a1", "b1")}
+    with pytest.raises(DataError, match="expected reports of the same judge"):
+        compare(both, tmp_path / "out")
 
 
 def test_training_that_took_nothing_is_shown(made, tmp_path, monkeypatch):
