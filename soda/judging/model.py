@@ -5,7 +5,6 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field
@@ -25,7 +24,7 @@ from soda.judging.protocols import PROTOCOLS
 from soda.rows import digest
 from soda.storage import Place
 
-__all__ = ["Account", "JudgeModel", "judge_of", "named_judge"]
+__all__ = ["Account", "JudgeModel", "judge_of"]
 
 Account = Callable[[], dict[str, Any]]
 
@@ -82,37 +81,6 @@ class JudgeModel(Group):
         return {**self.model_dump(mode="json", exclude={"reward_model"}), "base_url": where}
 
 
-@contextlib.contextmanager
-def named_judge(
-    judge: JudgeModel, store: Place, *, stage: str, share: str, rules: Rules
-) -> Iterator[tuple[Judge | None, Account]]:
-    """Give the judge that a recipe names, or None, and what says what its verdicts came to.
-
-    Args:
-        store: where the journal lies: a verdict is paid for once.
-        stage: who asks, for messages.
-        share: a name for what is judged; one process at a time judges it.
-        rules: price and limits.
-
-    Raises:
-        EndpointError, BudgetError: as of the teacher.
-        SystemExit: a signal came; what was said is kept.
-    """
-    if judge.reward_model:
-        from soda.judging.reward_model import RewardModel
-
-        yield RewardModel(Place.of(judge.reward_model).fetch(), judge.name), dict
-        return
-    if not judge.name:
-        yield None, dict
-        return
-    endpoint = Endpoint(dataclasses.replace(JUDGE, name=stage), Address.parse(judge.base_url))
-    body = {"model": judge.model, **judge.sampling}
-    rules = dataclasses.replace(rules, most_failed=math.inf)  # a verdict more or less is no end
-    with open_judge(store, endpoint, body, share[:16], rules) as ask:
-        yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
-
-
 class _Judging(Protocol):
     """The config of a stage that asks a judge."""
 
@@ -124,19 +92,34 @@ class _Judging(Protocol):
     def stage(cls) -> str: ...
 
 
+@contextlib.contextmanager
 def judge_of(
     config: _Judging, judged: Artifact, out: Place
-) -> AbstractContextManager[tuple[Judge | None, Account]]:
-    """Give the judge that a stage's config names: one process at a time judges an artifact.
+) -> Iterator[tuple[Judge | None, Account]]:
+    """Give the judge that a recipe names, or None, and what says what its verdicts came to.
 
     Args:
-        judged: what the stage judges.
-        out: what it makes; its store has the journal.
+        config: of the stage that asks.
+        judged: what is judged; one process at a time judges it.
+        out: what the stage makes; its store has the journal: a verdict is paid for once.
+
+    Raises:
+        EndpointError, BudgetError: as of the teacher.
+        SystemExit: a signal came; what was said is kept.
     """
-    return named_judge(
-        config.judge,
-        out.store(),
-        stage=config.stage(),
-        share=digest([judged.digest, config.stage()]),
-        rules=Rules(config.price, config.limits),
-    )
+    judge, stage = config.judge, config.stage()
+    if judge.reward_model:
+        from soda.judging.reward_model import RewardModel
+
+        yield RewardModel(Place.of(judge.reward_model).fetch(), judge.name), dict
+        return
+    if not judge.name:
+        yield None, dict
+        return
+    endpoint = Endpoint(dataclasses.replace(JUDGE, name=stage), Address.parse(judge.base_url))
+    body = {"model": judge.model, **judge.sampling}
+    share = digest([judged.digest, stage])[:16]
+    # a verdict more or less is no end
+    rules = Rules(config.price, config.limits, most_failed=math.inf)
+    with open_judge(out.store(), endpoint, body, share, rules) as ask:
+        yield ChatJudge(judge.name, PROTOCOLS[judge.protocol], ask), lambda: ask.account
