@@ -4,6 +4,7 @@ One is named by its definition, with the commit of its hub dataset or a file of 
 `vicuna-80@<40 hex digits>` or `vicuna-80=sets/vicuna.jsonl`. A file alone is a set too.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +142,11 @@ def open_task_set(text: str) -> TaskSet:
             )
         defined = _definition(name) if equals else _Definition()
         return TaskSet(name if equals else Path(location).stem, defined, Place.of(location), "")
-    if not at:
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        found = f"'{revision}'" if at else "neither"
         raise ConfigError(
-            f"{text}: expected the commit of its hub dataset, {text}@<40 hex digits>, or a file, "
-            f"{text}=FILE, found neither"
+            f"{text}: expected the commit of its hub dataset, {known}@<40 hex digits>, or a file, "
+            f"{known}=FILE, found {found}"
         )
     return TaskSet(known, _definition(known), None, revision)
 

@@ -102,6 +102,15 @@ def test_a_stage_that_is_not_in_the_recipe_is_not_looked_at():
     assert list(checked({})) == ["recipe", "cluster"]
 
 
+def test_task_sets_of_eval_and_audit_are_looked_for(tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"prompt": "Say one."}\n')
+    found = checked({"eval": {"sets": [str(mine)]}, "audit": {"held_out": [str(mine)]}})
+    assert found["task sets"].outcome == "ok" and found["task sets"].found == "mine"
+    absent = checked({"eval": {"sets": [f"vicuna-80={tmp_path}/later.jsonl"]}})["task sets"]
+    assert absent.outcome == "failed" and absent.found.endswith("found none of vicuna-80")
+
+
 def test_every_wrong_value_of_the_recipe_is_named(recipe):
     recipe["teacher-gen"]["modle"] = "x"
     recipe["train"] = {"seed": -1}
