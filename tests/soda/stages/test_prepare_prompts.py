@@ -405,6 +405,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name, data, problem):
         ({"dataset": "none.jsonl.gz"}, "expected a dataset file or a hub id, found no such file"),
         ({"dataset": "/tmp"}, "expected a dataset file or a hub id, found a folder"),
         ({"dataset": "DATA", "dataset_digest": "0" * 64}, "expected sha256 000000000000"),
+        ({"dataset": "DATA", "revision": "main"}, "revision: expected no value, .* found 'main'"),
+        ({"dataset": "DATA", "dataset_split": "test"}, "dataset_split: expected no value"),
         ({"dataset": "DATA", "prompt_column": "q"}, r"expected a column 'q', found \['prompt'\]"),
         ({"dataset": "DATA", "test_share": 0.5, "validation_share": 0.5}, "below 1"),
     ],

@@ -89,6 +89,11 @@ def test_the_merged_model_equals_the_adapted_one(folder):
     )
 
 
+def test_a_rank_above_the_width_is_refused():
+    with pytest.raises(ConfigError, match="rank: expected at most 32, the student's width, found 33"):
+        add_adapters(tiny("llama"), Lora(rank=33))
+
+
 def test_a_scale_of_alpha_over_rank():
     found = []
     for alpha in (8.0, 16.0):
