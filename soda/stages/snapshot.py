@@ -40,7 +40,10 @@ class SnapshotConfig(Config):
         1536, ge=1, le=ANSWER_TOKENS, description="an answer that reaches it is truncated (paper)"
     )
     samples: int = Field(
-        1, ge=1, le=SAMPLES, description="answers a prompt; the further ones are spares (paper: one)"
+        1,
+        ge=1,
+        le=SAMPLES,
+        description="answers a prompt; the further ones are spares (paper: one)",
     )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")

@@ -11,7 +11,7 @@ from pathlib import Path
 from soda.errors import StorageError
 from soda.storage.tree import open_file
 
-__all__ = ["explain_os_errors", "lock", "write_atomically"]
+__all__ = ["explain_os_errors", "lock", "make_folder", "write_atomically"]
 
 _WRITES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -43,8 +43,12 @@ def explain_os_errors() -> Iterator[None]:
         raise StorageError(text) from error
 
 
-def _make_folder(path: Path) -> None:
-    """Make a folder and those above it; in /proc, for one, none can be made."""
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        StorageError: none can be made there, as in /proc.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
@@ -53,7 +57,7 @@ def _make_folder(path: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file, or nothing: to a temporary name, to the disk, then renamed."""
-    _make_folder(path.parent)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open_file(temporary, "xb") as file:
@@ -72,7 +76,7 @@ def lock(path: Path) -> Iterator[None]:
     Raises:
         StorageError: another process holds it, or a link or something else has its name.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     with open_file(path, "r+b", create=True) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,10 @@ class Adversarial(Group):
     """The defaults are those of GAD's public scripts (arXiv 2511.10643)."""
 
     sft_epochs: int = Field(
-        default=1, ge=0, le=EPOCHS, description="of the student on the teacher's answers, first: the warm-up"
+        default=1,
+        ge=0,
+        le=EPOCHS,
+        description="of the student on the teacher's answers, first: the warm-up",
     )
     sft_learning_rate: float = Field(default=1e-6, gt=0)
     discriminator_epochs: int = Field(

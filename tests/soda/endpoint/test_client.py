@@ -81,7 +81,10 @@ def test_silence_is_a_failure_that_may_be_billed():
         time.sleep(1)
         return completion("late")
 
-    with fake_teacher(behaviour) as teacher, pytest.raises(Unanswered, match=r"within 0\.2 s") as problem:
+    with (
+        fake_teacher(behaviour) as teacher,
+        pytest.raises(Unanswered, match=r"within 0\.2 s") as problem,
+    ):
         ask(teacher.url, timeout=0.2)
     assert problem.value.billed
 

@@ -465,7 +465,10 @@ def test_adapters_of_another_base_are_refused(tmp_path, source):
         (lambda source: (source / "config.json").unlink(), "expected config.json"),
         (lambda source: (source / "chat_template.jinja").unlink(), "a chat template, found none"),
         (lambda source: (source / "tokenizer.json").unlink(), "expected a tokenizer, found no"),
-        (lambda source: (source / "tokenizer.json").write_text("{"), "expected tokenizer.json in JSON"),
+        (
+            lambda source: (source / "tokenizer.json").write_text("{"),
+            "expected tokenizer.json in JSON",
+        ),
         (
             lambda source: (source / "tokenizer.json").write_text("{}"),
             "expected a tokenizer that transformers can read, found no 'added_tokens' in it",
