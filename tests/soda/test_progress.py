@@ -55,4 +55,5 @@ def test_nothing_is_drawn_after_a_refusal(lines):
     bar.update(2)
     refuse(ConfigError("wrong"))
     del bar
-    assert lines()[-1] == "soda: wrong" and lines()[-2].startswith("pair-build: 2/8 prompts")
+    *_, drawn, last = lines()
+    assert drawn.startswith("pair-build: 2/8 prompts") and last == "soda: wrong"
