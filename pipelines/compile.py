@@ -132,7 +132,10 @@ def compile_pipeline(
     if fixed.nodes and name == "compare":
         raise ConfigError("--nodes: expected distill or refresh, found compare")
     if min(shards.teacher, shards.snapshot) < 1:
-        raise ConfigError(f"shards: expected 1 or more, found {shards}")
+        raise ConfigError(
+            f"shards: expected 1 or more, found {shards.teacher} for the teacher and "
+            f"{shards.snapshot} for the snapshot"
+        )
     graph = make_graph(recipe, name, shards)
     values = {step.key: dict(step.values) for step in graph}
     _refuse_what_kubeflow_does({"recipe": values, **defaults})
