@@ -14,7 +14,7 @@ from kfp import compiler
 from soda.config import parse_assignment
 from soda.errors import ConfigError
 from soda.recipe import load_recipe
-from soda.storage import BUCKETS, Place
+from soda.storage import BUCKETS, Place, explain_os_errors, make_folder
 
 from .distill.graph import Shards, make_graph
 from .distill.pipelines import PIPELINES, Fixed, build
@@ -23,6 +23,7 @@ from .placement import Secrets
 
 __all__ = [
     "PIPELINES",
+    "PIPELINE_HELP",
     "Compiled",
     "add_arguments",
     "compile_pipeline",
@@ -31,6 +32,11 @@ __all__ = [
 
 # KFP's API server refuses a run with more, all of it together; MAX_PARAMETER_BYTES is its own.
 MOST_PARAMETER_BYTES = 10_000
+
+PIPELINE_HELP = (
+    "distill: one student; refresh: only if the teacher has changed; compare: variants side by "
+    "side (default: %(default)s)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +51,38 @@ class Compiled:
 
         Raises:
             ConfigError: `out` is no YAML file.
+            StorageError: it cannot be written.
         """
         if out.suffix != ".yaml":
             raise ConfigError(f"--out: expected a name that ends in .yaml, found '{out}'")
-        out.parent.mkdir(parents=True, exist_ok=True)
         text = yaml.dump_all(self.documents, Dumper=yaml.CSafeDumper)
-        out.write_text(text, encoding="utf-8")
+        with explain_os_errors():
+            make_folder(out.parent)
+            out.write_text(text, encoding="utf-8")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda compile` takes."""
     command.description = "Write a pipeline's spec, for upload to any Kubeflow Pipelines v2."
-    command.add_argument("--pipeline", default="distill", choices=PIPELINES)
-    command.add_argument(
-        "--recipe", type=Path, required=True, help="its values become the form's defaults"
-    )
-    command.add_argument("--out", type=Path, help="build/PIPELINE.yaml if left out")
-    command.add_argument("--store", default="", help="gs:// or s3:// location: the run's default")
+    command.add_argument("--pipeline", default="distill", choices=PIPELINES, help=PIPELINE_HELP)
+    text = "its values become the form's defaults"
+    command.add_argument("--recipe", type=Path, required=True, metavar="FILE", help=text)
+    text = "the spec to write (default: build/PIPELINE.yaml)"
+    command.add_argument("--out", type=Path, metavar="FILE", help=text)
+    text = "where runs keep what they make: gs:// or s3://, with --volume a folder on it"
+    command.add_argument("--store", default="", metavar="PLACE", help=text)
     command.add_argument("--volume", action="store_true", help="mount a claim for the store")
-    command.add_argument("--claim", default="soda-store", help="the claim that --volume mounts")
+    text = "the claim that --volume mounts (default: %(default)s)"
+    command.add_argument("--claim", default="soda-store", metavar="NAME", help=text)
     command.add_argument(
         "--nodes", action="store_true", help="train as a TrainJob on several nodes; needs --volume"
     )
-    command.add_argument(
-        "--teacher-shards", type=int, default=1, help="pods that share the teacher's prompts"
-    )
-    command.add_argument(
-        "--snapshot-shards", type=int, default=1, help="pods that share the snapshot, a GPU each"
-    )
-    command.add_argument(
-        "--secret", action="append", default=[], metavar="KEY=NAME", help="a Secret's name"
-    )
+    text = "pods that share the teacher's prompts (default: %(default)s)"
+    command.add_argument("--teacher-shards", type=int, default=1, metavar="N", help=text)
+    text = "pods that share the snapshot, a GPU each (default: %(default)s)"
+    command.add_argument("--snapshot-shards", type=int, default=1, metavar="N", help=text)
+    text = f"another name for a Secret; KEY is one of {', '.join(Secrets.model_fields)}; repeatable"
+    command.add_argument("--secret", action="append", default=[], metavar="KEY=NAME", help=text)
 
 
 def run_command(parsed: argparse.Namespace) -> int:
@@ -125,7 +132,10 @@ def compile_pipeline(
     if fixed.nodes and name == "compare":
         raise ConfigError("--nodes: expected distill or refresh, found compare")
     if min(shards.teacher, shards.snapshot) < 1:
-        raise ConfigError(f"shards: expected 1 or more, found {shards}")
+        raise ConfigError(
+            f"shards: expected 1 or more, found {shards.teacher} for the teacher and "
+            f"{shards.snapshot} for the snapshot"
+        )
     graph = make_graph(recipe, name, shards)
     values = {step.key: dict(step.values) for step in graph}
     _refuse_what_kubeflow_does({"recipe": values, **defaults})

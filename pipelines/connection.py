@@ -14,7 +14,9 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 
 from soda.errors import ClusterError
 
-__all__ = ["TIMEOUT", "KfpClient", "make_client"]
+__all__ = ["HOST_HELP", "TIMEOUT", "KfpClient", "make_client"]
+
+HOST_HELP = "Kubeflow Pipelines (default: KFP_ENDPOINT, else what kfp itself finds)"
 
 TIMEOUT = (10, 60)  # seconds to connect and to answer; without one kfp waits for ever
 

@@ -28,7 +28,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "component that goes after manifests/components/gitops in your kustomization.\n"
         "SODA_CPU_IMAGE and SODA_GPU_IMAGE name the images, as for compile and submit."
     )
-    command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
+    text = "what to run, YAML: docs/cluster.md#runyaml"
+    command.add_argument("-f", "--file", type=Path, required=True, metavar="FILE", help=text)
     command.add_argument(
         "--no-pipeline", action="store_true", help="for a Kubeflow with a database: submit uploads"
     )

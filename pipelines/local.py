@@ -23,7 +23,7 @@ from soda.progress import INTERVAL
 from soda.recipe import load_recipe
 from soda.stages.register import RegisterConfig
 
-from .compile import PIPELINES, compile_pipeline
+from .compile import PIPELINE_HELP, PIPELINES, compile_pipeline
 from .display import Display
 from .summary import summarize
 
@@ -43,13 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--recipe", type=Path, required=True, metavar="FILE", help="the recipe, YAML"
     )
-    command.add_argument(
-        "--pipeline",
-        default="distill",
-        choices=PIPELINES,
-        help="distill: one student; refresh: only if the teacher has changed; compare: variants "
-        "side by side (default: %(default)s)",
-    )
+    command.add_argument("--pipeline", default="distill", choices=PIPELINES, help=PIPELINE_HELP)
     command.add_argument(
         "--root",
         type=Path,

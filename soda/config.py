@@ -42,6 +42,10 @@ _EXPECTED = {
     "greater_than_equal": "{ge:.15g} or more",
     "less_than": "less than {lt:.15g}",
     "less_than_equal": "at most {le:.15g}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
 }
 
 

@@ -5,6 +5,7 @@ import errno
 import sys
 
 from soda.escape import shown_message
+from soda.progress import close_bars
 
 __all__ = [
     "ArtifactError",
@@ -84,7 +85,8 @@ def found_instead(error: OSError) -> str:
 
 
 def refuse(error: SodaError) -> SystemExit:
-    """Print a refusal as one line and return the exit to raise: code 2."""
+    """Print a refusal as one line, the last one, and return the exit to raise: code 2."""
+    close_bars()
     with contextlib.suppress(BrokenPipeError):  # who would read it may be gone already
         print(f"soda: {shown_message(str(error))}", file=sys.stderr, flush=True)
     return SystemExit(2)

@@ -4,7 +4,9 @@ Whatever a server, a dataset, a model folder or a recipe holds, memory and time 
 """
 
 __all__ = [
+    "ANSWER_TOKENS",
     "BATCH_FILE_BYTES",
+    "EPOCHS",
     "GGUF_PARTS",
     "HEADER_BYTES",
     "MODEL_JSON_BYTES",
@@ -12,6 +14,7 @@ __all__ = [
     "RECIPE_NODES",
     "RESPONSE_BYTES",
     "ROW_BYTES",
+    "SAMPLES",
     "SCORED_TOKENS",
     "SHOWN_CELL_CHARACTERS",
     "SHOWN_CHARACTERS",
@@ -25,6 +28,10 @@ __all__ = [
 RESPONSE_BYTES = 16 * 2**20
 BATCH_FILE_BYTES = 64 * 2**30  # one file of a batch's results, which goes to a disk
 TOKENS = 10**9  # the most that a server may say one answer had
+
+ANSWER_TOKENS = 131_072  # of a student's answer: a random number is drawn ahead for each
+SAMPLES = 1000  # a student's answers to one prompt
+EPOCHS = 1000  # the order of all their steps is drawn ahead
 
 RECIPE_BYTES = 4 * 2**20
 RECIPE_NODES = 100_000  # keys and values, with what its aliases stand for

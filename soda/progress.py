@@ -7,11 +7,12 @@ import contextlib
 import os
 import re
 import sys
+import weakref
 from typing import Any, TextIO
 
 from soda.escape import escape_terminal
 
-__all__ = ["INTERVAL", "progress", "say", "share_done"]
+__all__ = ["INTERVAL", "close_bars", "progress", "say", "share_done"]
 
 INTERVAL = "SODA_PROGRESS_SECONDS"  # the variable that says how long it is between two plain lines
 _QUIET = os.environ.get("RANK", "0") != "0"  # of processes that train together one speaks
@@ -19,6 +20,7 @@ _FORM = (
     "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_noinv_fmt}, {elapsed} elapsed, "
     "{remaining} left{postfix}"
 )
+_bars: weakref.WeakSet[Any] = weakref.WeakSet()
 _DONE = re.compile(r": \S+/\S+.* \((\d+) %\), .* left")
 
 
@@ -52,7 +54,15 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Any:
         interval = float(os.environ.get(INTERVAL) or 10)
         how |= {"bar_format": _FORM, "mininterval": interval, "miniters": 1}
         how |= {"file": _Lines(sys.stderr)}
-    return tqdm(desc=escape_terminal(label), total=total, initial=done, disable=_QUIET, **how)
+    bar = tqdm(desc=escape_terminal(label), total=total, initial=done, disable=_QUIET, **how)
+    _bars.add(bar)
+    return bar
+
+
+def close_bars() -> None:
+    """Close the bars that an error left open: they would be drawn again after the refusal."""
+    for bar in list(_bars):
+        bar.close()
 
 
 def share_done(line: str) -> float | None:

@@ -59,6 +59,15 @@ def table(page, header):
     return rows
 
 
+def test_every_environment_variable_is_in_the_table():
+    code = [
+        path for top in ("soda", "components", "pipelines") for path in ROOT.glob(f"{top}/**/*.py")
+    ]
+    used = {name for path in code for name in re.findall(r"\bSODA_[A-Z_]+\b", path.read_text())}
+    rows = table("stages.md", "| environment variable | meaning |")
+    assert used == {name for variables, _ in rows for name in re.findall(r"\w+", variables)}
+
+
 def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
 

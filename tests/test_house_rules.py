@@ -28,8 +28,9 @@ LAYERS = [
     {"artifacts", "run_state"},
     {"dataset"},
     {"storage"},
-    {"rows", "words", "expected", "slices", "progress", "config", "yaml_values", "statistics"},
+    {"rows", "words", "expected", "slices", "config", "yaml_values", "statistics"},
     {"errors", "lint"},
+    {"progress"},
     {"escape"},
     {"limits"},
 ]

@@ -152,7 +152,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", type=Path, metavar="FILE", help="YAML with teacher-gen's values"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    text = "one value, over the recipe; group.key=value of a group"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--ask", type=int, default=0, metavar="N", help="ask so many prompts first")
     parser.add_argument(
         "--out", default="plan", metavar="DIR", help="where teacher-gen will write; nothing is made"

@@ -24,17 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="every version, and which is the champion")
     listing.add_argument("name", nargs="?", help="of one model only")
     show = _action(actions, "show", "a version's card, or its lineage as JSON")
-    show.add_argument("version", type=int)
+    show.add_argument("version", type=int, help="its number")
     show.add_argument("--json", action="store_true", help="the lineage, in place of the card")
     promote = _action(actions, "promote", "make a version the champion, whatever its report says")
-    promote.add_argument("version", type=int)
+    promote.add_argument("version", type=int, help="its number")
     _action(actions, "rollback", "make the champion before the champion again")
     diff = _action(actions, "diff", "what differs in the lineage and figures of two versions")
-    diff.add_argument("one", type=int)
-    diff.add_argument("other", type=int)
+    diff.add_argument("one", type=int, help="a version's number")
+    diff.add_argument("other", type=int, help="another's")
     check = _action(actions, "verify", "whether a version's provenance is signed, and by whom")
-    check.add_argument("version", type=int)
-    check.add_argument("--key", required=True, type=Path, help="Ed25519 public key, PEM")
+    check.add_argument("version", type=int, help="its number")
+    check.add_argument(
+        "--key", required=True, type=Path, metavar="FILE", help="Ed25519 public key, PEM"
+    )
 
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:

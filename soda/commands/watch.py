@@ -209,7 +209,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Nothing is taken or started. The exit code is 0, whatever was found."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--recipe", type=Path, required=True, metavar="FILE", help="the recipe, YAML"
+    )
 
 
 def run_command(parsed: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,9 +31,6 @@ __all__ = ["Client", "Endpoint", "Response", "open_session"]
 _CONNECT_SECONDS = 30.0  # an answer takes long, a connection does not
 _PIECE_BYTES = 2**18
 _LONG = 8  # characters: no word of an answer by chance
-
-# The request never left: nothing can have been billed for it.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +206,20 @@ class Client:
             raise Unanswered(problem, billed=False, lasting=True) from error
         except aiohttp.InvalidURL as error:
             raise EndpointError(f"{url}: expected a URL: {error}") from error
-        except _NOT_SENT as error:
-            raise Unanswered(self._name(error), billed=False) from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unanswered(self._name(error), billed=True) from error
+        except aiohttp.ClientConnectorError as error:
+            problem = f"no connection to {error.host}:{error.port}: {_reason(error.os_error)}"
+            raise Unanswered(problem, billed=False) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            problem = f"no connection to {url.host}:{url.port} within {_CONNECT_SECONDS:g} s"
+            raise Unanswered(problem, billed=False) from error
+        except TimeoutError as error:
+            problem = f"no whole answer within {self._session.timeout.total:g} s"
+            raise Unanswered(problem, billed=True) from error
+        except aiohttp.ServerDisconnectedError as error:
+            problem = "the server closed the connection before it answered"
+            raise Unanswered(problem, billed=True) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unanswered(_name(error), billed=True) from error
 
     def _received(self, response: aiohttp.ClientResponse, data: bytes, begin: float) -> Response:
         text = decoded(data, response.charset)
@@ -226,5 +234,11 @@ class Client:
         seconds = round(time.monotonic() - begin, 3)
         return Response(Received(response.status, text, seconds), wait)
 
-    def _name(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {quoted(str(error))}".rstrip(": ")
+
+def _reason(error: OSError) -> str:
+    """Return why a system call failed, in the system's words; asyncio's repeat the address."""
+    return os.strerror(error.errno) if error.errno else quoted(str(error))
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {quoted(str(error))}".rstrip(": ")

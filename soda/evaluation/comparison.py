@@ -13,18 +13,23 @@ _LEFT, _WIDTH, _LINE = 130, 420, 20  # of a figure, in its own pixels
 
 def render_comparison(page: Mapping[str, Any]) -> dict[str, str]:
     """Return the pages by the names of their files."""
-    figures = [_figure(row, page["names"]) for row in page["rows"]]
+    seeds = sorted(set(page["seeds"].values()))
+    drawn = {
+        "differences": [_figure(row, page["names"], "beside") for row in page["rows"]],
+        "changes": [_figure(row, page["names"], "change") for row in page["rows"]],
+        "seeds_of_each": seeds[0] if len(seeds) == 1 else None,
+    }
     return {
         name.removesuffix(".j2"): templates(autoescape=".html" in name)
         .get_template(name)
-        .render(**page, figures=figures)
+        .render(**page, **drawn)
         for name in _TEMPLATES
     }
 
 
-def _figure(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    """Return a metric's changes from the base as points with intervals, in pixels."""
-    changes = {name: row["trained"][name]["change"] for name in names}
+def _figure(row: Mapping[str, Any], names: list[str], of: str) -> dict[str, Any]:
+    """Return a metric's changes or differences as points with intervals, in pixels."""
+    changes = {name: row["trained"][name][of] for name in names if row["trained"][name][of]}
     ends = [0.0, *(value for change in changes.values() for value in change.values())]
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
@@ -43,7 +48,7 @@ def _figure(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     return {
         "label": row["label"],
         "zero": across(0.0),
-        "height": 14 + _LINE * len(names),
+        "height": 14 + _LINE * len(changes),
         "width": _WIDTH,
         "low": f"{low:+.3f}",
         "high": f"{high:+.3f}",

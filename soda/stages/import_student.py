@@ -16,7 +16,7 @@ from soda import storage
 from soda.artifacts.kinds import Model
 from soda.artifacts.writer import Writer
 from soda.config import Config
-from soda.errors import ModelError
+from soda.errors import ConfigError, ModelError
 from soda.progress import say
 from soda.storage import Place
 from soda.student import adapter, gguf
@@ -88,12 +88,25 @@ class ImportStudentConfig(Config):
         return value
 
     def pin(self) -> Self:
-        """Write the digests of local sources into it."""
+        """Write the digests of local sources into it.
+
+        Raises:
+            ConfigError: a revision, which only a hub model has, stands beside a local source.
+        """
         found = {}
-        for name, source in (("source_digest", self.source), ("base_digest", self.base)):
-            path = local(source) if source and not getattr(self, name) else None
-            if path is not None:
-                found[name] = source_digest(path)
+        for name, source, revision in (
+            ("source", self.source, "revision"),
+            ("base", self.base, "base_revision"),
+        ):
+            path = local(source) if source and not getattr(self, f"{name}_digest") else None
+            if path is None:
+                continue
+            if given := getattr(self, revision):
+                raise ConfigError(
+                    f"import-student.{revision}: expected no value, as {source} is on this machine "
+                    f"or in a bucket, found '{given}'"
+                )
+            found[f"{name}_digest"] = source_digest(path)
         return self.model_copy(update=found)
 
 

@@ -51,8 +51,19 @@ class PreparePromptsConfig(Config):
     limit: int | None = Field(None, ge=1, description="take only the first rows")
 
     def pin(self) -> Self:
-        """Write the digest of a local file into it."""
+        """Write the digest of a local file into it.
+
+        Raises:
+            ConfigError: a value that only a hub dataset has stands beside a file.
+        """
         path = _local_file(self.dataset)
+        for key in ("revision", "dataset_split"):
+            found = getattr(self, key)
+            if path is not None and found != type(self).model_fields[key].default:
+                raise ConfigError(
+                    f"prepare-prompts.{key}: expected no value, as {self.dataset} is a file on "
+                    f"this machine, found '{found}'"
+                )
         if path is None or self.dataset_digest:
             return self
         return self.model_copy(update={"dataset_digest": storage.file_digest(path)})

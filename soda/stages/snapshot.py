@@ -14,6 +14,7 @@ from soda.artifacts.kinds import Model, Prompts, Responses
 from soda.config import Config
 from soda.endpoint.address import Address
 from soda.errors import DataError
+from soda.limits import ANSWER_TOKENS, SAMPLES
 from soda.progress import progress, say
 from soda.rows import Outcome, Prompt, Response, Shard, part_of, told
 from soda.storage import Place
@@ -36,10 +37,13 @@ class SnapshotConfig(Config):
     top_p: float = Field(1.0, gt=0, le=1, description="ours: the paper states none")
     max_prompt_tokens: int = Field(2048, ge=1, description="longer prompts are not asked (ours)")
     max_new_tokens: int = Field(
-        1536, ge=1, description="an answer that reaches it is truncated (paper)"
+        1536, ge=1, le=ANSWER_TOKENS, description="an answer that reaches it is truncated (paper)"
     )
     samples: int = Field(
-        1, ge=1, description="answers a prompt; the further ones are spares (paper: one)"
+        1,
+        ge=1,
+        le=SAMPLES,
+        description="answers a prompt; the further ones are spares (paper: one)",
     )
     seed: int = Field(0, ge=0)
     batch_size: int = Field(64, ge=1, description="answers under way at once, but on a GPU")

@@ -1,7 +1,7 @@
 """The one door to disks and object stores: every file we write goes through here."""
 
 from soda.storage.digests import Content, file_digest, known_digest, remember_digest
-from soda.storage.files import explain_os_errors, lock, write_atomically
+from soda.storage.files import explain_os_errors, lock, make_folder, write_atomically
 from soda.storage.lease import Lease, hold
 from soda.storage.place import BUCKETS, Location, Place
 from soda.storage.store import Entry, Store, Version, checked
@@ -36,6 +36,7 @@ __all__ = [
     "known_digest",
     "link_tree",
     "lock",
+    "make_folder",
     "make_read_only",
     "move_tree",
     "open_file",

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, cast
 
 from pydantic import ConfigDict, StringConstraints
 
-from soda.errors import StorageError
+from soda.errors import StorageError, found_instead
 from soda.storage.scratch import scratch
 from soda.storage.tree import open_file
 
@@ -46,10 +46,16 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a regular file, in hex.
 
     Raises:
-        StorageError: it is a link, a pipe or a device.
+        StorageError: it is a link, a pipe or a device, or cannot be read.
+        FileNotFoundError: it is not there.
     """
-    with open_file(path) as file:
-        return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
+    try:
+        with open_file(path) as file:
+            return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: expected a file, found {found_instead(error)}") from error
 
 
 def known_digest(path: Path) -> str:

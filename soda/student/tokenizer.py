@@ -4,10 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from soda.errors import ModelError
-from soda.student.folder import check_folder
+from soda.student.folder import check_folder, read_json
 from soda.student.quiet import quiet
 
 __all__ = ["load_tokenizer"]
+
+# At least one of them is in every folder with a tokenizer.
+_VOCABULARIES = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
+    *("sentencepiece.bpe.model", "tekken.json"),
+)
 
 
 def load_tokenizer(folder: Path, name: str = "", **options: Any) -> Any:
@@ -29,4 +35,19 @@ def load_tokenizer(folder: Path, name: str = "", **options: Any) -> Any:
                 folder, local_files_only=True, trust_remote_code=False, **options
             )
     except Exception as error:  # `tokenizers` has no class of its own for what it raises
-        raise ModelError(f"{name}: expected a tokenizer, found: {error}") from error
+        if not options:
+            _check_files(folder, name)
+        found = f"no {error} in it" if isinstance(error, KeyError) else f"an error: {error}"
+        raise ModelError(
+            f"{name}: expected a tokenizer that transformers can read, found {found}"
+        ) from error
+
+
+def _check_files(folder: Path, name: str) -> None:
+    """Refuse a folder whose tokenizer is missing or is no JSON."""
+    if not any((folder / file).is_file() for file in _VOCABULARIES):
+        raise ModelError(
+            f"{name}: expected a tokenizer, found no tokenizer.json or other vocabulary"
+        )
+    if (folder / _VOCABULARIES[0]).is_file():
+        read_json(folder / _VOCABULARIES[0], name)

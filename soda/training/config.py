@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from soda.config import Config
 from soda.errors import ConfigError
+from soda.limits import EPOCHS
 from soda.training.methods import METHODS, defaults_of
 from soda.training.model.device import Device
 from soda.training.model.lora import Lora
@@ -39,7 +40,10 @@ class TrainConfig(Config):
         description="peak, then a cosine (paper); " + defaults_of("learning_rate"),
     )
     epochs: int | None = Field(
-        None, ge=0, description=f"0: the model comes back as it is; {defaults_of('epochs')}"
+        None,
+        ge=0,
+        le=EPOCHS,
+        description=f"0: the model comes back as it is; {defaults_of('epochs')}",
     )
     batch_size: int | None = Field(
         None,

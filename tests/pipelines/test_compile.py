@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from soda.errors import ConfigError
+from soda.errors import ConfigError, StorageError
 from soda.lint import lint, load
 from soda.recipe import load_recipe
 from soda_components import images
-from soda_pipelines.compile import PIPELINES, compile_pipeline
+from soda_pipelines.compile import PIPELINES, Compiled, compile_pipeline
 from soda_pipelines.distill.graph import Shards
 from soda_pipelines.distill.pipelines import Fixed
 from tests.pipelines.golden import GOLDEN, golden
@@ -196,3 +196,18 @@ def test_lint_exits_with_1_for_an_error_and_2_for_no_spec(tmp_path):
         command = [sys.executable, "-m", "soda", "lint", "--fail-on=warning", str(path)]
         command.append("--select=unpinned-image")
         assert subprocess.run(command, capture_output=True).returncode == code
+
+
+def test_a_spec_that_cannot_be_written_is_one_line(tmp_path):
+    spec = Compiled(({}, {}), {})
+    with pytest.raises(StorageError, match="/proc/no: expected to write, found that it cannot be"):
+        spec.write(Path("/proc/no/x.yaml"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="found: Not a directory"):
+        spec.write(tmp_path / "file" / "below" / "x.yaml")
+
+
+def test_a_number_of_shards_below_one_is_refused():
+    found = "shards: expected 1 or more, found 1 for the teacher and 0 for the snapshot"
+    with pytest.raises(ConfigError, match=found):
+        compile_pipeline("distill", PLAIN, shards=Shards(1, 0))

@@ -1,12 +1,14 @@
 """The command line: one line and code 2 for what the user can put right."""
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
 
-from soda.cli import main
+from soda.cli import TOOLS, main
 from soda.stage import load_stage
 from soda.stages import STAGES
 from tests.fakes.student import save_student
@@ -28,6 +30,23 @@ def test_help_teaches_every_value(capsys, name):
     for key in load_stage(name).inputs:
         assert f"--{key} DIR" in out
     assert out.count("repeat it for each") == len(load_stage(name).lists)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_explains_every_option_of_a_tool(name):
+    tool = argparse.ArgumentParser()
+    importlib.import_module(TOOLS[name][0]).add_arguments(tool)
+    assert tool.description
+    parsers = [tool]
+    for parser in parsers:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+                continue
+            assert action.help, action
+            # without either, an option's value has the option's own name in capitals
+            named = action.metavar or action.choices or action.nargs == 0
+            assert named or not action.option_strings, action
 
 
 def test_a_recipe_and_set_values_reach_the_stage(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from soda.errors import ConfigError, refuse
 from soda.progress import progress, say, share_done
 
 
@@ -47,3 +48,12 @@ def test_the_share_is_read_from_every_line_of_progress_and_from_no_other(lines):
 def test_a_work_of_unknown_size_begins_at_nothing(lines):
     progress("teacher-gen: batches", total=0, unit="answers").close()
     assert share_done(lines()[-1]) == 0
+
+
+def test_nothing_is_drawn_after_a_refusal(lines):
+    bar = progress("pair-build", total=8, unit="prompts")
+    bar.update(2)
+    refuse(ConfigError("wrong"))
+    del bar
+    *_, drawn, last = lines()
+    assert drawn.startswith("pair-build: 2/8 prompts") and last == "soda: wrong"

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from soda.config import Group
-from soda.errors import ModelError
+from soda.errors import ConfigError, ModelError
 from soda.student.weights import load_causal_lm
 
 __all__ = ["Lora", "add_adapters", "load_quantized"]
@@ -38,7 +38,15 @@ def add_adapters(model: Any, lora: Lora) -> Any:
 
     An adapter begins at zero, so the policy begins as the reference. There is no dropout: the
     first loss would not be ln 2.
+
+    Raises:
+        ConfigError: the adapters would be as large as the layers that they stand beside.
     """
+    width = model.config.get_text_config().hidden_size
+    if lora.rank > width:
+        raise ConfigError(
+            f"train.lora.rank: expected at most {width}, the student's width, found {lora.rank}"
+        )
     peft = _peft()
     config = peft.LoraConfig(
         r=lora.rank,

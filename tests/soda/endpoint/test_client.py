@@ -65,7 +65,7 @@ def test_an_answer_says_who_gave_it_how_long_it_is_and_how_long_it_took():
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
-        ((0, {}, b""), "ServerDisconnectedError"),
+        ((0, {}, b""), "the server closed the connection before it answered"),
         ((200, {"Content_Length": "9"}, b"{torn"), "Content-Length"),
         ((200, {"Content-Encoding": "gzip"}, b"no gzip"), "ContentEncodingError|gzip"),
     ],
@@ -81,7 +81,10 @@ def test_silence_is_a_failure_that_may_be_billed():
         time.sleep(1)
         return completion("late")
 
-    with fake_teacher(behaviour) as teacher, pytest.raises(Unanswered, match="Timeout") as problem:
+    with (
+        fake_teacher(behaviour) as teacher,
+        pytest.raises(Unanswered, match=r"within 0\.2 s") as problem,
+    ):
         ask(teacher.url, timeout=0.2)
     assert problem.value.billed
 
@@ -89,8 +92,10 @@ def test_silence_is_a_failure_that_may_be_billed():
 def test_where_nobody_listens_nothing_is_billed():
     with fake_teacher() as teacher:
         pass
-    with pytest.raises(Unanswered, match="ClientConnectorError") as problem:
+    port = teacher.url.rpartition(":")[2].removesuffix("/v1")
+    with pytest.raises(Unanswered) as problem:
         ask(teacher.url)
+    assert str(problem.value) == f"no connection to 127.0.0.1:{port}: Connection refused"
     assert not problem.value.billed and not problem.value.lasting
 
 

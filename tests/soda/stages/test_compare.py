@@ -119,15 +119,20 @@ def test_the_page_and_the_table_say_the_same(reports, tmp_path):
     parser = Cells()
     parser.feed(page)
     assert "big &lt;1&gt;" in page and not re.search(r"url\(|@import|(?:src|href)=", page)
-    head, rouge, length, seconds, memory = parser.rows
+    names, beside, _, head, rouge, length, seconds, memory = parser.rows
+    assert names == ["metric", "seqkd", "gad"]
+    assert beside[1:] == ["-0.200-0.200 to -0.200", "-0.100-0.100 to -0.100"]
     assert head == ["metric", "base", "soda", "seqkd", "gad"]
     assert rouge[1:] == [
         "0.400",
-        "0.700+0.300 (+0.300 to +0.300)",
-        "0.500+0.100 (+0.100 to +0.100)-0.200 (-0.200 to -0.200)",
-        "0.600+0.200 (+0.200 to +0.200)-0.100 (-0.100 to -0.100)",
+        "0.700+0.300+0.300 to +0.300",
+        "0.500+0.100+0.100 to +0.100",
+        "0.600+0.200+0.200 to +0.200",
     ]
-    assert seconds == ["training, seconds", "", "100.01.00x", "50.00.50x", "1000.010.00x"]
+    assert seconds[1:] == [
+        "",
+        *(f"{text} times soda’s" for text in ("100.01.00", "50.00.50", "1000.010.00")),
+    ]
     lines = text.splitlines()
     assert "on 4 test prompts, taught by big \\<1\\>" in lines[0]
     table = [line for line in text.partition("Difference")[0].splitlines() if line[:1] == "|"]
@@ -281,7 +286,7 @@ def test_reports_that_were_measured_otherwise_are_refused(made, reports, tmp_pat
     ("names", "what"),
     [
         (["a", "b"], "compare.names: expected a name for each of 3 reports, found 2"),
-        ([], "compare.names: List should have at least 1 item"),
+        ([], "compare.names: expected at least 1 of them, found \\[\\]"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(reports, tmp_path, names, what):

@@ -464,8 +464,15 @@ def test_adapters_of_another_base_are_refused(tmp_path, source):
         ),
         (lambda source: (source / "config.json").unlink(), "expected config.json"),
         (lambda source: (source / "chat_template.jinja").unlink(), "a chat template, found none"),
-        (lambda source: (source / "tokenizer.json").unlink(), "expected a tokenizer"),
-        (lambda source: (source / "tokenizer.json").write_text("{"), "expected a tokenizer"),
+        (lambda source: (source / "tokenizer.json").unlink(), "expected a tokenizer, found no"),
+        (
+            lambda source: (source / "tokenizer.json").write_text("{"),
+            "expected tokenizer.json in JSON",
+        ),
+        (
+            lambda source: (source / "tokenizer.json").write_text("{}"),
+            "expected a tokenizer that transformers can read, found no 'added_tokens' in it",
+        ),
         (lambda source: (source / "config.json").write_text("[]"), "an object in config.json"),
         (
             lambda source: (source / "generation_config.json").write_text("{"),
@@ -518,6 +525,7 @@ def test_students_that_cannot_be_trained_are_refused(tmp_path, source, damage, p
         ({"source": "a--b/model..x", "revision": "0" * 40}, "expected a hub model, found: "),
         ({"source": "package:soda/x.gguf"}, "expected 'x.gguf' in soda, found none"),
         ({"source": "SOURCE", "source_digest": "0" * 64}, "expected sha256 000000000000"),
+        ({"source": "SOURCE", "revision": "main"}, "student.revision: expected no value, .*'main'"),
     ],
 )
 def test_wrong_sources_are_refused(tmp_path, source, config, problem):

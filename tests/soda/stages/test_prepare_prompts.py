@@ -366,7 +366,7 @@ def test_the_same_dataset_elsewhere_gives_the_same_digest(tmp_path):
         ('{"prompt": "a", "expected": "\\ud800"}\n', "half a surrogate pair"),
         ([{"prompt": 5}], "line 1: expected text or a list of messages, found 5"),
         ([{"prompt": {"text": "a"}}], "expected text or a list of messages, found {'text': 'a'}"),
-        ("", "expected prompts, found none"),
+        ("", "expected prompts, found no rows"),
     ],
 )
 def test_datasets_that_cannot_be_used_are_refused(tmp_path, rows, problem):
@@ -382,8 +382,8 @@ def test_datasets_that_cannot_be_used_are_refused(tmp_path, rows, problem):
         ("data.csv", b"prompt\n\xe9\n", "line 2: expected text, found bytes that are no UTF-8"),
         ("data.csv", b'prompt\n"a', "line 2: expected CSV, found"),
         ("data.csv", b"prompt,id\na,1\nb,2,3\n", "line 3: expected 2 cells, found 3"),
-        ("data.csv", b"", "expected prompts, found none"),
-        ("data.json", b"", "expected prompts, found none"),
+        ("data.csv", b"", "expected prompts, found no rows"),
+        ("data.json", b"", "expected prompts, found no rows"),
         ("data.json", b'[{"prompt": "a"}, {', "expected a list of objects, found after row 1"),
         ("data.parquet", b"PAR1", "data.parquet: expected parquet, found"),
         ("data.txt", b"a", "data.txt: expected .*, found '.txt'"),
@@ -405,6 +405,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name, data, problem):
         ({"dataset": "none.jsonl.gz"}, "expected a dataset file or a hub id, found no such file"),
         ({"dataset": "/tmp"}, "expected a dataset file or a hub id, found a folder"),
         ({"dataset": "DATA", "dataset_digest": "0" * 64}, "expected sha256 000000000000"),
+        ({"dataset": "DATA", "revision": "main"}, "revision: expected no value, .* found 'main'"),
+        ({"dataset": "DATA", "dataset_split": "test"}, "dataset_split: expected no value"),
         ({"dataset": "DATA", "prompt_column": "q"}, r"expected a column 'q', found \['prompt'\]"),
         ({"dataset": "DATA", "test_share": 0.5, "validation_share": 0.5}, "below 1"),
     ],

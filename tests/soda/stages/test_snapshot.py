@@ -187,6 +187,10 @@ def test_an_endpoint_is_named_with_its_engine_only(made, tmp_path):
         snapshot(made, tmp_path / "one", endpoint="http://localhost")
     with pytest.raises(ConfigError, match="expected a shard such as 2/8, found '3/2'"):
         snapshot(made, tmp_path / "other", shard="3/2")
+    with pytest.raises(ConfigError, match="samples: expected at most 1000, found 1000000"):
+        snapshot(made, tmp_path / "other", samples=10**6)
+    with pytest.raises(ConfigError, match="max_new_tokens: expected at most 131072"):
+        snapshot(made, tmp_path / "other", max_new_tokens=10**9)
 
 
 @pytest.mark.parametrize(

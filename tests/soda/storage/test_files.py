@@ -80,6 +80,19 @@ def test_an_out_below_a_file_is_refused(tmp_path):
         prepare(tmp_path, tmp_path / "file" / "out", 2)
 
 
+def test_an_out_where_nothing_can_be_made_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="expected to write, found that it cannot be made"):
+        prepare(tmp_path, Path("/proc/no/out"), 2)
+
+
+def test_a_file_that_cannot_be_read_is_one_line():
+    broken = Path("/proc/self/mem")  # whose first bytes are an input/output error
+    with pytest.raises(StorageError, match="mem: expected a file, found an error: Input/output"):
+        storage.file_digest(broken)
+    with pytest.raises(StorageError, match="found: Input/output"), storage.explain_os_errors():
+        broken.read_bytes()
+
+
 def test_errors_that_are_no_full_disk_stay_what_they_are():
     with pytest.raises(FileNotFoundError), storage.explain_os_errors():
         Path("/no/such/file").read_text()

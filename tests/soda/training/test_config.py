@@ -28,6 +28,8 @@ def test_how_the_device_is_used_is_no_part_of_the_key():
         ({"device": {"compiled": 1}}, "train.device.compiled: unknown key; did you mean 'compile'"),
         ({"lora": {"rank": 0}}, "train.lora.rank: expected 1 or more"),
         ({"adversarial": {"rollouts": 1}}, "train.adversarial.rollouts: expected 2 or more"),
+        ({"epochs": 10**9}, "train.epochs: expected at most 1000, found 1000000000"),
+        ({"adversarial": {"max_new_tokens": 10**9}}, "max_new_tokens: expected at most 131072"),
         ({"seed": -1}, "train.seed: expected 0 or more"),
         ({"method": "gad", "lora": {}}, "expected no lora with gad"),
         ({"method": "soda"}, "train.method: expected 'dpo', 'sft' or 'gad', found 'soda'"),

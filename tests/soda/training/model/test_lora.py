@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from soda.errors import ModelError
+from soda.errors import ConfigError, ModelError
 from soda.training.config import TrainConfig
 from soda.training.model.loading import load_policy, trained_model
 from soda.training.model.lora import Lora, add_adapters, load_quantized
@@ -87,6 +87,13 @@ def test_the_merged_model_equals_the_adapted_one(folder):
     torch.testing.assert_close(
         policy_of(merged).answer_logps(PAIRS), expected, rtol=1e-4, atol=1e-3
     )
+
+
+def test_a_rank_above_the_width_is_refused():
+    with pytest.raises(
+        ConfigError, match="rank: expected at most 32, the student's width, found 33"
+    ):
+        add_adapters(tiny("llama"), Lora(rank=33))
 
 
 def test_a_scale_of_alpha_over_rank():
