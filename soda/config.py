@@ -37,6 +37,7 @@ _EXPECTED = {
         ("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"
     ),
     "list_type": "a list",
+    "invalid_key": "text as a key",
     **dict.fromkeys(("dict_type", "model_type"), "a mapping"),
     "greater_than": "more than {gt:.15g}",
     "greater_than_equal": "{ge:.15g} or more",

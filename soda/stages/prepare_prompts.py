@@ -56,14 +56,17 @@ class PreparePromptsConfig(Config):
         Raises:
             ConfigError: a value that only a hub dataset has stands beside a file.
         """
+        fields = type(self).model_fields
+        given = {key: getattr(self, key) for key in ("revision", "dataset_split")}
+        given = {key: value for key, value in given.items() if value != fields[key].default}
+        if self.dataset_digest and not given:  # a dataset in a bucket is not fetched for it
+            return self
         path = _local_file(self.dataset)
-        for key in ("revision", "dataset_split"):
-            found = getattr(self, key)
-            if path is not None and found != type(self).model_fields[key].default:
-                raise ConfigError(
-                    f"prepare-prompts.{key}: expected no value, as {self.dataset} is a file on "
-                    f"this machine, found '{found}'"
-                )
+        for key, value in given.items() if path is not None else ():
+            raise ConfigError(
+                f"prepare-prompts.{key}: expected no value, as {self.dataset} is a file on "
+                f"this machine or in a bucket, found '{value}'"
+            )
         if path is None or self.dataset_digest:
             return self
         return self.model_copy(update={"dataset_digest": storage.file_digest(path)})

@@ -95,7 +95,7 @@ def test_refusals_are_one_line_and_code_2(capsys, made, tmp_path, monkeypatch, w
         ("prepare-prompts: {", "recipe.yaml: expected YAML"),
         ("prepare-prompts: 7", "recipe.yaml: prepare-prompts: expected a mapping, found 7"),
         ("", "recipe.yaml: expected a mapping, found nothing"),
-        ("prepare-prompts: {7: 1}", "prepare-prompts.7: Keys should be strings"),
+        ("prepare-prompts: {7: 1}", "prepare-prompts.7: expected text as a key, found 7"),
     ],
 )
 def test_wrong_recipes_are_one_line_and_code_2(capsys, tmp_path, text, problem):

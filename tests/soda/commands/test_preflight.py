@@ -523,7 +523,7 @@ def test_the_command_ends_with_one_line_and_code_2(capsys, tmp_path, recipe, tea
             capsys, tmp_path, recipe, "--image", f"{images.host}/soda/cpu:1", "--nodes", "2"
         )
     [line] = err.splitlines()
-    assert code == 2 and line.startswith("soda: preflight: 2 of 6 failed: teacher: ")
+    assert code == 2 and line.startswith("soda: preflight: 2 of 7 failed: teacher: ")
     assert "| ✗ | teacher |" in out and "did you mean 'big'?" in out
 
 
@@ -561,6 +561,6 @@ def test_the_step_ends_with_one_line_and_code_2(recipe, teacher, tmp_path, capfd
     with pytest.raises(SystemExit) as refused:
         step(recipe, tmp_path, str(tmp_path / "store"))
     *lines, last = capfd.readouterr().err.splitlines()
-    assert refused.value.code == 2 and last.startswith("soda: preflight: 1 of 6 failed: teacher: ")
+    assert refused.value.code == 2 and last.startswith("soda: preflight: 1 of 7 failed: teacher: ")
     assert "| ✗ | teacher |" in (tmp_path / "report.md").read_text()
     assert not any(KEY in line for line in lines)
