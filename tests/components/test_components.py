@@ -25,7 +25,7 @@ KFP_TYPES = {
     "report": "system.Artifact",
 }
 # What goes into a list is named by its place in the store: a pipeline cannot collect artifacts.
-COLLECTED = {"snapshot", "teacher-gen", "eval"}
+COLLECTED = {"snapshot", "teacher-gen", "eval", "judge"}
 _OUTPUTS = {str: "String", dict: "Dict", list: "List"}
 PAGES = {"system.HTML", "system.Markdown", "system.Metrics", "system.ClassificationMetrics"}
 MORE = {  # what a component takes beside its stage's inputs, a config and a store

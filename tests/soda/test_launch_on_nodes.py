@@ -97,7 +97,7 @@ def test_a_stage_that_refuses_is_one_line_and_code_2(tmp_path, capfd):
         launch("prepare-prompts", inputs={}, config={"limits": 1}, out=tmp_path / "out")
     assert refused.value.code == 2
     assert (
-        capfd.readouterr().err == "soda: prepare-prompts.dataset: expected a value, found none"
+        capfd.readouterr().err == "soda: prepare-prompts.limits: unknown key; did you mean 'limit'?"
         " (and 1 more)\n"
     )
 

@@ -78,7 +78,7 @@ def test_a_stage_that_refuses_leaves_its_refusal(store, tmp_path, monkeypatch):
         launch("prepare-prompts", inputs={}, config={"limits": 1}, out=tmp_path / "o", store=store)
     [step] = read_steps(store, "run-1")
     assert step.name == "prepare-prompts" and step.state == "failed"
-    assert step.error.startswith("prepare-prompts.dataset: expected a value, found none")
+    assert step.error.startswith("prepare-prompts.limits: unknown key; did you mean 'limit'?")
 
 
 def test_a_step_that_is_killed_stays_at_work(store):

@@ -175,5 +175,5 @@ def test_camel():
 
 
 def test_a_missing_file_is_refused():
-    with pytest.raises(LintError, match=r"none\.yaml: expected a pipeline, found No"):
+    with pytest.raises(LintError, match=r"none\.yaml: expected a pipeline, found no such file"):
         read(str(Path("none.yaml")))

@@ -606,7 +606,6 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
         ({"limits": {"concurrency": 0}}, "limits.concurrency: expected 1 or more"),
         ({"limits": {"usd": 5, "speed": 1}}, "unknown key"),
         ({"price": {"input": -1}}, "price.input: expected 0 or more"),
-        ({"sampling": {"max_tokens": float("nan")}}, "sampling: expected values that JSON has"),
         ({"shard": "9/8"}, "shard: expected a shard such as 2/8, found '9/8'"),
         (
             {"base_url": "http://h/v1", "model": "m", "limits": {"usd": 5}},
@@ -634,6 +633,11 @@ def test_a_teacher_that_refuses_is_one_line(prompts, tmp_path, capsys, reply, pr
 def test_a_config_that_names_no_teacher_is_refused(prompts, tmp_path, capsys, values, problem):
     line = refused(prompts, tmp_path / "out", values, capsys)
     assert problem in line and SECRET not in line
+
+
+def test_sampling_that_no_request_can_hold_is_refused():
+    with pytest.raises(ConfigError, match="sampling: expected values that JSON has"):
+        TeacherGenConfig.parse({"sampling": {"max_tokens": float("nan")}})
 
 
 def test_a_password_in_the_environments_url_is_refused(prompts, tmp_path, capsys, monkeypatch):
