@@ -20,6 +20,7 @@ from soda.evaluation.metrics import METRICS, MODELS
 from soda.evaluation.questions import make_questions
 from soda.evaluation.regressions import find_regressions
 from soda.evaluation.report import draw_charts, render_html, render_markdown
+from soda.limits import ANSWER_TOKENS
 from soda.slices import slices_of
 from soda.storage import Place
 from soda.training.run.metrics import Row, StepFigures, read_rows
@@ -41,7 +42,9 @@ class EvalConfig(Config):
         "no teacher's answers",
     )
     sets_digests: dict[str, str] = Field({}, description="of what is in them; filled in")
-    max_new_tokens: int = Field(512, ge=1, description="an answer that reaches it has not stopped")
+    max_new_tokens: int = Field(
+        512, ge=1, le=ANSWER_TOKENS, description="an answer that reaches it has not stopped"
+    )
     batch_size: int = Field(64, ge=1)
     lm_eval_tasks: list[str] = Field(
         ["soda_facts"], description="tasks of lm-eval; soda_facts is ours and needs no network"
