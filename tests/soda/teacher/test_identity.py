@@ -123,7 +123,7 @@ def test_an_endpoint_out_of_reach_is_one_line():
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         text = refusal(proof, url)
-    assert text.startswith(f"{url}: expected an answer, found: ClientConnector")
+    assert text.startswith(f"{url}: expected an answer, found: no connection to ")
 
 
 # --- a look
